@@ -1,0 +1,208 @@
+"""What every store can do. `Source` is all that production ever is: it has no write method.
+
+A store knows neither masking nor Docker. It is given a `Mask` to apply and, where it needs a
+server's own client programs, a `Tool` to run them with. The same contract suite
+(`tests/contract`) runs against every store in every layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
+
+from sandbox.model import (
+    Attempt,
+    Dataset,
+    Endpoint,
+    Entry,
+    FileEntry,
+    Identity,
+    Kind,
+    Marker,
+    Point,
+    Space,
+)
+
+
+class Mask(Protocol):
+    """The policy, ready to apply. A name that the policy does not cover is recorded in
+    `uncovered`, with where it was seen, and its value never passes; the caller then stops.
+
+    `columns`: for one PostgreSQL table, column -> SQL expression over that table's columns; empty
+    when the server cannot say them all, and then `row` is applied to decoded rows instead.
+    `settings`: what the expressions read with `current_setting`, to be bound as parameters of
+    `set_config(name, value, is_local => true)`: key material never stands in query text.
+    """
+
+    uncovered: Mapping[str, str]  # name -> where it was first seen and a suggested rule
+
+    @property
+    def settings(self) -> Mapping[str, str]: ...
+    def columns(self, table: Dataset) -> Mapping[str, str]: ...
+    def where(self, table: Dataset) -> str: ...
+    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None: ...
+    def point(self, collection: str, point: Point) -> Point | None: ...
+    def entry(self, entry: Entry) -> Entry | None: ...
+    def file(self, directory: str, file: FileEntry) -> FileEntry | None: ...
+    def content(self, directory: str, file: FileEntry, stream: IO[bytes]) -> Iterator[bytes]: ...
+    def keeps(self, dataset: Dataset) -> bool:
+        """Whether every field of the dataset is kept as it is (raw bytes may pass through)."""
+        ...
+
+
+class Tool(Protocol):
+    """Runs one of a server's own programs (`pg_dump`) beside that server."""
+
+    def __call__(
+        self, argv: Sequence[str], *, stdin: bytes = b"", environment: Mapping[str, str] = {}
+    ) -> bytes: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """One consistent moment of a source. `facts` go into the manifest; `token` is the driver's own."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    token: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """A login at an endpoint, for one space."""
+
+    endpoint: Endpoint
+    identity: Identity
+    space: Space
+
+
+class Source(Protocol):
+    """A store that can be read: `Source(access)`."""
+
+    kind: Kind
+
+    def ready(self) -> str:
+        """Answer a real query; returns the server's product and version. Raises Unreachable."""
+        ...
+
+    def marker(self) -> Marker | None:
+        """Whose space this is, read over the connection that the next call will use."""
+        ...
+
+    def cut(self) -> AbstractContextManager[Cut]:
+        """Hold one consistent, read-only view for all reads inside the block."""
+        ...
+
+    def datasets(self, cut: Cut) -> Sequence[Dataset]:
+        """What there is, tables in an order that parents come first."""
+        ...
+
+    def catalog(self, cut: Cut) -> bytes:
+        """What is not data: a schema's DDL, for one. b"" where datasets' options say it all."""
+        ...
+
+    def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
+        """Stream masked data in the store's artifact format as (rows, bytes) in pieces of about
+        1 MiB; memory stays flat. Safe to call from several threads for different datasets.
+        The stream is uncompressed (the artifact compresses) and names no space: tables without
+        schema, keys without prefix, paths relative to their directory."""
+        ...
+
+    def count(self) -> Mapping[str, int]:
+        """Rows by dataset, now."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Store(Source, Protocol):
+    """The playground's side, as `keeper`: `Store(access, owner=..., production=..., tool=...)`.
+
+    `owner` is the playground's identity, which owns what is loaded; `production` is the space that
+    must never be touched. Loading goes into a new space first (`stage` ... `finish`), then `swap`.
+    Every method that writes first reads the marker over the same connection and raises Refused
+    when it is missing, is production's or another project's (P6).
+    """
+
+    def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
+        """Make a new, empty space beside the present one, dropping an unfinished one."""
+        ...
+
+    def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
+        """Load one dataset's stream into the staged space; returns rows. Thread-safe."""
+        ...
+
+    def finish(self, marker: Marker) -> Sequence[str]:
+        """Indexes, constraints, sequences, marker. Returns what could not be carried, in words."""
+        ...
+
+    def swap(self) -> None:
+        """Put the staged space in the present one's place; the old one is kept until `settle`.
+        Safe to call again after an interruption."""
+        ...
+
+    def undo(self) -> None:
+        """Back to the old space, when another store could not swap. Safe to call again."""
+        ...
+
+    def settle(self) -> None:
+        """Drop what is not in place: the old space after `swap`, the staged one before it."""
+        ...
+
+    def search(self, needles: Sequence[str]) -> Sequence[str]:
+        """Where any of these strings stands in the space, as `dataset.field` (P8)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One thing that an administrator would run, as text without a secret, and what it is for."""
+
+    text: str
+    why: str
+
+
+class Admin(Protocol):
+    """Makes spaces and identities, as `admin`: `Admin(access, production=..., playground=...,
+    identities=..., project=...)` with identities for reader, keeper, playground and production."""
+
+    def statements(self) -> Sequence[Statement]:
+        """What `isolate` would still have to do here; empty when nothing is missing."""
+        ...
+
+    def isolate(self) -> Sequence[Statement]:
+        """Do it; safe to run twice. Returns what was done. Plants both markers."""
+        ...
+
+    def remove(self) -> Sequence[Statement]:
+        """Drop the playground's spaces and identities, markers checked first."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Prober(Protocol):
+    """Tries to cross: `Prober(playground=Access, production=Access, reader=Access)`.
+
+    `playground` and `reader` are real logins at their own spaces; `production` names the space
+    that the playground must not touch (its login is used only to plant and look for canaries).
+    """
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Each probe in turn. The first of each identity succeeds at home (P7): a dead connection
+        must never look like isolation. Nothing in production is changed: writes are rolled back,
+        use canary names, or are not tried where the right is already known to exist."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """The four classes of one store."""
+
+    source: Callable[..., Source]
+    store: Callable[..., Store]
+    admin: Callable[..., Admin]
+    prober: Callable[..., Prober]

@@ -1,3 +1,3 @@
-"""A private, masked, disposable copy of production over PostgreSQL, MongoDB, Qdrant, Redis and files."""
+"""A private, masked, disposable copy of production over five stores."""
 
 __version__ = "0.1.0"

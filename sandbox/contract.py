@@ -62,7 +62,7 @@ class Tool(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """One consistent moment of a source. `facts` go into the manifest; `token` is the driver's own."""
+    """One consistent moment of a source: `facts` for the manifest, `token` for the driver."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     token: Any = None

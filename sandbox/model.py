@@ -1,4 +1,4 @@
-"""The values that flow through the project; frozen, with no driver, clock, file or network behind them."""
+"""The values that flow through the project: frozen, no driver, clock, file or network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Narrowed:
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresSpace:
-    """A schema. `isolated` tables live in it; `shared` ones (names or `prefix_*`) stay in production's."""
+    """A schema: `isolated` tables live in it, `shared` ones (or `prefix_*`) in production's."""
 
     kind: Literal["postgres"] = "postgres"
     database: str

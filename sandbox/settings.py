@@ -66,6 +66,14 @@ class Variables(Strict):
     redis_url: Name = "REDIS_URL"
 
 
+class AdminSettings(Strict):
+    """A server's administrator: the user, and the variable that holds its password."""
+
+    user: Name
+    production: Name
+    playground: Name
+
+
 class NarrowedSettings(Strict):
     where: str = "true"
     columns: tuple[Name, ...] = ()
@@ -75,6 +83,7 @@ class PostgresSettings(Strict):
     service: Name
     port: int = 5432
     database: Name
+    admin: AdminSettings
     production: Name
     playground: Name
     isolated: tuple[Name, ...]
@@ -85,6 +94,7 @@ class PostgresSettings(Strict):
 class MongoSettings(Strict):
     service: Name
     port: int = 27017
+    admin: AdminSettings
     production: Name
     playground: Name
     collections: tuple[Name, ...]
@@ -93,6 +103,7 @@ class MongoSettings(Strict):
 class QdrantSettings(Strict):
     service: Name
     port: int = 6333
+    admin: AdminSettings
     production: Name
     playground: Name
 
@@ -101,6 +112,7 @@ class RedisSettings(Strict):
     service: Name
     port: int = 6379
     database: int = Field(default=0, ge=0)
+    admin: AdminSettings
     production: Name
     playground: Name
 

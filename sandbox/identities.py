@@ -1,0 +1,100 @@
+"""Every login's secret: made at random on first use, kept in one 0600 file, shown nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sandbox.errors import ConfigError
+
+
+def new_secret() -> str:
+    """32 URL-safe characters (192 bits): fits an URL, a shell and every store's password rules."""
+    return secrets.token_urlsafe(24)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by `text`, mode 0600, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:  # mkstemp made it 0600
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+class Vault:
+    """Secrets by name (`postgres/reader`, `masking`), in one JSON file of mode 0600.
+
+    A variable `SANDBOX_SECRET_POSTGRES_READER` wins over the file.
+    """
+
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        self._path = path
+        self._environment = environment
+        self._secrets = self._load()
+
+    def secret(self, name: str) -> str:
+        """The secret called `name`, made now if there is none."""
+        given = self._environment.get(_variable(name))
+        if given:
+            return given
+        if name not in self._secrets:
+            with self._changing() as known:
+                known.setdefault(name, new_secret())
+        return self._secrets[name]
+
+    def known(self, name: str) -> str:
+        """The secret called `name`, or "" when it was never made."""
+        return self._environment.get(_variable(name)) or self._secrets.get(name, "")
+
+    def set(self, name: str, value: str) -> None:
+        with self._changing() as known:
+            known[name] = value
+
+    def rotate(self, prefix: str) -> list[str]:
+        """Make new secrets for all names below `prefix`; returns those names."""
+        with self._changing() as known:
+            names = [name for name in known if name.startswith(prefix)]
+            known.update({name: new_secret() for name in names})
+        return names
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[dict[str, str]]:
+        known = self._load()  # another command may have written since
+        yield known
+        write_private(self._path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        self._secrets = known
+
+    def _load(self) -> dict[str, str]:
+        try:
+            mode = self._path.stat().st_mode & 0o777
+            text = self._path.read_text()
+        except FileNotFoundError:
+            return {}
+        if mode & 0o077:
+            raise ConfigError(
+                f"other users can read it (mode {mode:04o})",
+                where=str(self._path),
+                hint=f"chmod 600 {self._path}, then ./inv key rotate --identities",
+            )
+        try:
+            known = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"not valid JSON: {error}", where=str(self._path)) from None
+        return {str(name): str(value) for name, value in known.items()}
+
+
+def _variable(name: str) -> str:
+    return "SANDBOX_SECRET_" + "".join(c if c.isalnum() else "_" for c in name).upper()

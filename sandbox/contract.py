@@ -30,10 +30,13 @@ class Mask(Protocol):
     """The policy, ready to apply. A name that the policy does not cover is recorded in
     `uncovered`, with where it was seen, and its value never passes; the caller then stops.
 
-    `columns`: for one PostgreSQL table, column -> SQL expression over that table's columns; empty
-    when the server cannot say them all, and then `row` is applied to decoded rows instead.
+    `columns`: for one PostgreSQL table, column -> SQL expression over that table's columns, for
+    what the server can say itself (a kept column has none).
+    `texts`: for the other masked columns, column -> a function over PostgreSQL's text of the value;
+    where this is not empty the table travels as COPY text instead of binary.
     `settings`: what the expressions read with `current_setting`, to be bound as parameters of
     `set_config(name, value, is_local => true)`: key material never stands in query text.
+    A mask is shared by threads.
     """
 
     uncovered: Mapping[str, str]  # name -> where it was first seen and a suggested rule
@@ -41,6 +44,7 @@ class Mask(Protocol):
     @property
     def settings(self) -> Mapping[str, str]: ...
     def columns(self, table: Dataset) -> Mapping[str, str]: ...
+    def texts(self, table: Dataset) -> Mapping[str, Callable[[str], str | None]]: ...
     def where(self, table: Dataset) -> str: ...
     def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None: ...
     def point(self, collection: str, point: Point) -> Point | None: ...
@@ -109,6 +113,11 @@ class Source(Protocol):
         schema, keys without prefix, paths relative to their directory."""
         ...
 
+    def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
+        """Distinct values of these fields as text, for the leak search: held in memory as
+        fingerprints, written nowhere. Empty where `read` shows every value to the mask itself."""
+        ...
+
     def count(self) -> Mapping[str, int]:
         """Rows by dataset, now."""
         ...
@@ -151,7 +160,8 @@ class Store(Source, Protocol):
         ...
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
-        """Where any of these strings stands in the space, as `dataset.field` (P8)."""
+        """Where any of these strings stands in the space, as `dataset.field` (P8): the second look
+        of the leak search, which has already found them in what `read` streams."""
         ...
 
 

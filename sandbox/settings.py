@@ -54,8 +54,6 @@ class Variables(Strict):
 
     server_port: Name = "SERVER_PORT"
     redis_prefix: Name = "REDIS_PREFIX"
-    output_directory: Name = "OUTPUT_DIR"
-    backup_directory: Name = "BACKUP_DIR"
     postgres_url: Name = "DATABASE_URL"
     postgres_schema: Name = "DATABASE_SCHEMA"
     mongo_url: Name = "MONGODB_URL"
@@ -118,6 +116,9 @@ class RedisSettings(Strict):
 
 
 class DirectoryPair(Strict):
+    """`variable`: the one that tells the application this directory, if any."""
+
+    variable: str = ""
     production: RelativePath
     playground: RelativePath
 

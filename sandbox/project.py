@@ -1,0 +1,200 @@
+"""One opened project: its settings, env files, secrets and what is known of its playground."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sandbox import layout as layouts
+from sandbox import settings as reading
+from sandbox.errors import ConfigError
+from sandbox.identities import Vault, write_private
+from sandbox.layout import Place
+from sandbox.model import LAYOUTS, Environment, Identity, Kind, Layout, Role
+from sandbox.settings import Settings
+
+STATE_FOLDER = ".sandbox"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a playground is now. `swapping` names the stores of a swap that has not ended."""
+
+    layout: Layout | None = None
+    loaded: str = ""  # the snapshot that it holds
+    swapping: tuple[Kind, ...] = ()
+    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of env files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """Everything that a workflow needs to know before it connects anywhere."""
+
+    settings: Settings
+    config: Path
+    playground: str
+    vault: Vault
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def root(self) -> Path:
+        return self.config.parent
+
+    @property
+    def folder(self) -> Path:
+        """Where this tool keeps its own files: secrets, state, snapshots."""
+        return self.root / STATE_FOLDER
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / self.settings.snapshots
+
+    @property
+    def policy(self) -> Path:
+        return self.root / self.settings.policy
+
+    @property
+    def layout(self) -> Layout:
+        """The one that `isolate --layout` chose last, else the file's."""
+        return self.state().layout or self.settings.layout
+
+    def places(self, layout: Layout | None = None) -> tuple[Place, ...]:
+        return layouts.places(
+            self.settings, layout=layout or self.layout, root=self.root, playground=self.playground
+        )
+
+    def compose_project(self, environment: Environment) -> str:
+        return layouts.compose_project(self.settings, environment, self.playground)
+
+    def compose_file(self, environment: Environment) -> Path:
+        return self.root / self.settings.environment(environment).compose
+
+    def env_file(self, environment: Environment) -> Path:
+        declared = self.root / self.settings.environment(environment).env_file
+        if environment == "playground" and self.playground:
+            return declared.with_name(f"{declared.name}.{self.playground}")
+        return declared
+
+    def variables(self, environment: Environment) -> dict[str, str]:
+        """The env file's values; {} when there is none yet."""
+        path = self.env_file(environment)
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return {}
+        return reading.parse_env(text, file=_shown(path, self.root))
+
+    def admin_variable(self, kind: Kind, environment: Environment) -> str:
+        name: str = getattr(getattr(self.settings, kind).admin, environment)
+        return name
+
+    def admin_secret(self, kind: Kind, environment: Environment) -> str:
+        """A server's administrator password: the env file's, else one made now."""
+        variable = self.admin_variable(kind, environment)
+        given = self.environ.get(variable) or self.variables(environment).get(variable)
+        return given or self.vault.secret(f"{kind}/admin/{environment}{self._suffix(environment)}")
+
+    def identity(self, kind: Kind, role: Role, server: Environment) -> Identity:
+        """The login of `role` on the server that `server` runs."""
+        if role == "admin":
+            user = getattr(self.settings, kind).admin.user
+            return Identity(role=role, name=user, secret=self.admin_secret(kind, server))
+        name = layouts.identity_name(self.settings, role, self.playground)
+        own = f"/{self.playground}" if self.playground and role in ("keeper", "playground") else ""
+        return Identity(role=role, name=name, secret=self.vault.secret(f"{kind}/{role}{own}"))
+
+    def state(self) -> State:
+        try:
+            raw = json.loads(self._state_path().read_text())
+        except FileNotFoundError:
+            return State()
+        except json.JSONDecodeError as error:
+            raise ConfigError(
+                f"not valid JSON: {error}",
+                where=_shown(self._state_path(), self.root),
+                hint="delete it; ./inv isolate writes it anew",
+            ) from None
+        return _state(raw, _shown(self._state_path(), self.root))
+
+    def remember(self, **changes: Any) -> State:
+        """Change the state on disk; whole or not at all."""
+        state = replace(self.state(), **changes)
+        record = {
+            "layout": state.layout,
+            "loaded": state.loaded,
+            "swapping": list(state.swapping),
+            "fingerprints": state.fingerprints,
+        }
+        write_private(self._state_path(), json.dumps(record, indent=1, sort_keys=True) + "\n")
+        return state
+
+    def _state_path(self) -> Path:
+        return self.folder / (f"state-{self.playground}.json" if self.playground else "state.json")
+
+    def _suffix(self, environment: Environment) -> str:
+        return f"/{self.playground}" if self.playground and environment == "playground" else ""
+
+
+def open_project(
+    config: str | Path = "", *, playground: str = "", environ: Mapping[str, str] | None = None
+) -> Project:
+    """Read sandbox.toml (or `config`, or $SANDBOX_CONFIG). Raises ConfigError; changes nothing."""
+    environ = os.environ if environ is None else environ
+    path = Path(config or environ.get("SANDBOX_CONFIG") or "sandbox.toml").absolute()
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no such file",
+            where=str(config or path.name),
+            hint="run in the project's folder, or name it: --config FILE",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(config or path.name)) from None
+    settings = reading.parse(text, file=path.name)
+    layouts.check_playground_name(playground)
+    vault = Vault(path.parent / STATE_FOLDER / "identities.json", environ)
+    return Project(
+        settings=settings, config=path, playground=playground, vault=vault, environ=environ
+    )
+
+
+@contextlib.contextmanager
+def locked(project: Project) -> Iterator[None]:
+    """One command at a time changes a project; the kernel frees the lock if it is killed."""
+    project.folder.mkdir(parents=True, exist_ok=True)
+    with (project.folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                "another command is changing this project",
+                where=str(project.config.name),
+                hint="wait for it, or stop it, and run this again",
+            ) from None
+        yield
+
+
+def _state(raw: Mapping[str, Any], file: str) -> State:
+    layout = raw.get("layout")
+    if layout is not None and layout not in LAYOUTS:
+        raise ConfigError(f"there is no layout {layout!r}", where=file, hint="delete the file")
+    return State(
+        layout=layout,
+        loaded=raw.get("loaded", ""),
+        swapping=tuple(raw.get("swapping", ())),
+        fingerprints=raw.get("fingerprints", {}),
+    )
+
+
+def _shown(path: Path, root: Path) -> str:
+    try:
+        return str(path.relative_to(root))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,290 @@
+"""The one pipe: sources -> mask -> artifact, and artifact -> stores.
+
+All stores and tables run side by side in threads, largest first; memory stays flat because a piece
+(about 1 MiB) is the most that any of them holds. The first failure stops all the others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sandbox.artifact import Artifact, Writer
+from sandbox.contract import Cut, Mask, Source, Store
+from sandbox.errors import Refused
+from sandbox.model import KINDS, Dataset, Kind, Marker
+from sandbox.report import Progress, Report, Step
+
+WORKERS = max(4, 2 * (os.cpu_count() or 2))
+TICK = 0.1  # seconds between two progress events of one store
+
+
+class Stopped(Exception):
+    """Another part failed, or a person pressed Ctrl-C."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One source with its cut open, and what stands in it."""
+
+    source: Source
+    cut: Cut
+    datasets: tuple[Dataset, ...]
+
+
+class Meter:
+    """Counts rows and bytes of one store from several threads and tells of them now and then."""
+
+    def __init__(self, task: str, kind: Kind, datasets: Sequence[Dataset], report: Report) -> None:
+        self._task, self._kind, self._report = task, kind, report
+        self._total = sum(dataset.rows for dataset in datasets)
+        self._left = len(datasets)
+        self._rows = self._bytes = 0
+        self._told = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, rows: int, size: int) -> None:
+        with self._lock:
+            self._rows += rows
+            self._bytes += size
+            now = time.monotonic()
+            if now - self._told < TICK:
+                return
+            self._told = now
+        self._tell(done=False)
+
+    def ended(self) -> None:
+        """One dataset is through."""
+        with self._lock:
+            self._left -= 1
+            left = self._left
+        if left == 0:
+            self._tell(done=True)
+
+    def _tell(self, *, done: bool) -> None:
+        total = self._rows if done else max(self._total, self._rows)
+        self._report(
+            Progress(
+                task=self._task,
+                store=self._kind,
+                rows=self._rows,
+                total_rows=total,
+                bytes=self._bytes,
+                done=done,
+            )
+        )
+
+
+def take(
+    sources: Mapping[Kind, Source],
+    mask: Mask,
+    writer: Writer,
+    *,
+    check: Callable[[Mapping[Kind, Held]], None],
+    after: Callable[[Mapping[Kind, Held]], None],
+    report: Report,
+) -> dict[str, object]:
+    """Read every source at one cut through `mask` into `writer`; returns the cuts' facts.
+
+    `check` sees what there is before anything is read; `after` runs while the cuts are still held.
+    Raises Refused with every uncovered name when there is one; nothing that was written counts.
+    """
+    with ExitStack() as stack:
+        cuts = {kind: stack.enter_context(sources[kind].cut()) for kind in _ordered(sources)}
+        held = {
+            kind: Held(source=sources[kind], cut=cut, datasets=tuple(sources[kind].datasets(cut)))
+            for kind, cut in cuts.items()
+        }
+        check(held)
+        _refuse_uncovered(mask)
+        stop = threading.Event()
+        jobs = _reading_jobs(held, mask, writer, stop, report)
+        run_all(jobs, stop)
+        _refuse_uncovered(mask)
+        after(held)
+        return {kind: dict(cut.facts) for kind, cut in cuts.items()}
+
+
+def load(
+    artifact: Artifact,
+    stores: Mapping[Kind, Store],
+    marker: Callable[[Kind], Marker],
+    *,
+    report: Report,
+) -> list[str]:
+    """Load `artifact` into new spaces beside the present ones; returns what could not be carried.
+
+    Nothing of the present spaces is touched: `swap` does that when all stores have finished.
+    """
+    stop = threading.Event()
+    started = time.monotonic()
+    run_all([(1, lambda kind=kind: _stage(stores[kind], artifact, kind)) for kind in stores], stop)
+    jobs: list[tuple[int, Callable[[], None]]] = []
+    notes: list[str] = []
+    for kind in _ordered(stores):
+        jobs += _writing_jobs(artifact, kind, stores[kind], marker(kind), notes, stop, report)
+    run_all(jobs, stop)
+    report(Step(name="loaded beside the present spaces", seconds=time.monotonic() - started))
+    return notes
+
+
+def swap(stores: Mapping[Kind, Store], note: Callable[[Sequence[Kind]], None]) -> None:
+    """Put every staged space in place, all or none. `note` keeps on disk which stores are in it,
+    so that an interrupted swap is undone by the next command."""
+    order = _ordered(stores)
+    note(order)
+    try:
+        for kind in order:
+            stores[kind].swap()
+    except BaseException:
+        undo(stores)
+        note(())
+        raise
+    note(())
+    run_all([(1, stores[kind].settle) for kind in order], threading.Event())
+
+
+def undo(stores: Mapping[Kind, Store]) -> None:
+    """Bring every store back to its old space, one after the other, whatever state it is in."""
+    failures: list[Exception] = []
+    for kind in reversed(_ordered(stores)):
+        try:
+            stores[kind].undo()
+        except Exception as error:  # the others must still go back
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def run_all(jobs: Sequence[tuple[int, Callable[[], None]]], stop: threading.Event) -> None:
+    """Run `(size, job)` in threads, largest first; the first failure sets `stop` and is raised."""
+    ordered = [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
+    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="transfer") as pool:
+        futures = [pool.submit(job) for job in ordered]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:  # Ctrl-C: let the threads end at their next piece
+            _cancel(futures, stop)
+            raise
+        if any(future.exception() for future in done):
+            _cancel(futures, stop)
+    _raise_first(futures)
+
+
+def _cancel(futures: Sequence[Future[None]], stop: threading.Event) -> None:
+    stop.set()
+    for future in futures:
+        future.cancel()
+
+
+def _raise_first(futures: Sequence[Future[None]]) -> None:
+    errors = [f.exception() for f in futures if not f.cancelled()]
+    real = [error for error in errors if error and not isinstance(error, Stopped)]
+    for error in real or [error for error in errors if error]:
+        raise error
+
+
+def _reading_jobs(
+    held: Mapping[Kind, Held], mask: Mask, writer: Writer, stop: threading.Event, report: Report
+) -> list[tuple[int, Callable[[], None]]]:
+    jobs: list[tuple[int, Callable[[], None]]] = []
+    for kind, one in held.items():
+        meter = Meter("snapshot", kind, one.datasets, report)
+        jobs.append((1 << 62, lambda kind=kind, one=one: _read_catalog(kind, one, writer)))
+        for dataset in one.datasets:
+            jobs.append(
+                (
+                    dataset.bytes or dataset.rows,
+                    lambda one=one, dataset=dataset, meter=meter: _read(
+                        one, dataset, mask, writer, meter, stop
+                    ),
+                )
+            )
+    return jobs
+
+
+def _read_catalog(kind: Kind, one: Held, writer: Writer) -> None:
+    catalog = one.source.catalog(one.cut)
+    if catalog:
+        writer.catalog(kind, catalog)
+
+
+def _read(
+    one: Held, dataset: Dataset, mask: Mask, writer: Writer, meter: Meter, stop: threading.Event
+) -> None:
+    with writer.part(dataset.store, dataset) as part:
+        for rows, piece in one.source.read(one.cut, dataset, mask):
+            if stop.is_set():
+                raise Stopped
+            if not mask.uncovered:  # go on only to name every uncovered place at once
+                part.write(rows, piece)
+            meter.add(rows, len(piece))
+    meter.ended()
+
+
+def _refuse_uncovered(mask: Mask) -> None:
+    if not mask.uncovered:
+        return
+    listed = "\n".join(f"  {name}  {where}" for name, where in sorted(mask.uncovered.items()))
+    count = len(mask.uncovered)
+    raise Refused(
+        f"the policy does not name {count} place{'s' if count > 1 else ''}; "
+        f"nothing was written:\n{listed}\n",
+        hint="add a rule for each; ./inv classify suggests them",
+    )
+
+
+def _stage(store: Store, artifact: Artifact, kind: Kind) -> None:
+    store.stage(artifact.datasets(kind), artifact.catalog(kind))
+
+
+def _writing_jobs(
+    artifact: Artifact,
+    kind: Kind,
+    store: Store,
+    marker: Marker,
+    notes: list[str],
+    stop: threading.Event,
+    report: Report,
+) -> list[tuple[int, Callable[[], None]]]:
+    datasets = artifact.datasets(kind)
+    meter = Meter("load", kind, datasets, report)
+    left = [len(datasets)]
+    lock = threading.Lock()
+
+    def finish() -> None:
+        notes.extend(f"{kind}: {text}" for text in store.finish(marker))
+
+    def write(dataset: Dataset) -> None:
+        store.write(dataset, _watched(artifact.pieces(kind, dataset), meter, stop))
+        meter.add(dataset.rows, 0)
+        meter.ended()
+        with lock:
+            left[0] -= 1
+            last = left[0] == 0
+        if last:  # indexes of one store while others still load
+            finish()
+
+    if not datasets:
+        return [(1, finish)]
+    return [
+        (dataset.bytes or dataset.rows, lambda dataset=dataset: write(dataset))
+        for dataset in datasets
+    ]
+
+
+def _watched(pieces: Iterator[bytes], meter: Meter, stop: threading.Event) -> Iterator[bytes]:
+    for piece in pieces:
+        if stop.is_set():
+            raise Stopped
+        meter.add(0, len(piece))
+        yield piece
+
+
+def _ordered(kinds: Mapping[Kind, object]) -> tuple[Kind, ...]:
+    return tuple(kind for kind in KINDS if kind in kinds)

@@ -30,11 +30,17 @@ class Strict(BaseModel):
 
 
 class EnvironmentSettings(Strict):
-    """Where an environment's servers and variables are declared."""
+    """Where an environment's servers and variables are declared.
+
+    `urls`: of an external production, store -> the variable that holds its reader's URL.
+    `accept_writer`: read with a login that could write all the same, in read-only sessions.
+    """
 
     compose: RelativePath
     env_file: RelativePath
     external: bool = False
+    urls: dict[Kind, Name] = Field(default_factory=dict)
+    accept_writer: bool = False
 
 
 class Environments(Strict):

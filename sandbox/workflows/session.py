@@ -1,0 +1,215 @@
+"""One command's connections: the engine and the stores of an opened project, made when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from sandbox.contract import Access, Admin, Prober, Source, Store, Tool
+from sandbox.engine import Engine, connect
+from sandbox.errors import ConfigError, Refused
+from sandbox.layout import Place
+from sandbox.model import Endpoint, Environment, Identity, Kind, Role
+from sandbox.project import Project
+from sandbox.report import Report
+from sandbox.stores import backend
+from sandbox.stores.qdrant import token
+from sandbox.urls import parse_url
+
+ROLES: tuple[Role, ...] = ("reader", "keeper", "playground", "production")
+
+
+class Session:
+    """Use as a context manager: what was opened is closed at its end."""
+
+    def __init__(self, project: Project, report: Report) -> None:
+        self.project = project
+        self.report = report
+        self._engine: Engine | None = None
+        self._ports: dict[tuple[Environment, Kind], int] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = connect(environment=self.project.environ)
+        return self._engine
+
+    @property
+    def external(self) -> bool:
+        return self.project.settings.environments.production.external
+
+    def places(self, kinds: Iterable[Kind] = ()) -> tuple[Place, ...]:
+        """The layout's places, of `kinds` only when any are given."""
+        wanted = tuple(kinds)
+        return tuple(p for p in self.project.places() if not wanted or p.kind in wanted)
+
+    def place(self, kind: Kind) -> Place:
+        for place in self.project.places():
+            if place.kind == kind:
+                return place
+        raise ConfigError(f"the store {kind!r} is not declared", where=self.project.config.name)
+
+    # --- logins --------------------------------------------------------------------------------
+
+    def endpoint(self, kind: Kind, server: Environment) -> Endpoint:
+        """Where the server of `kind` that `server` runs answers."""
+        if kind == "files":
+            return Endpoint()
+        if server == "production" and self.external:
+            return parse_url(kind, self._external_url(kind)).endpoint
+        if (server, kind) not in self._ports:
+            declared = getattr(self.project.settings, kind)
+            project = self.project.compose_project(server)
+            self._ports[server, kind] = self.engine.published(
+                project, declared.service, declared.port
+            )
+        return Endpoint(port=self._ports[server, kind])
+
+    def forget_ports(self) -> None:
+        """Containers were made anew: ask again."""
+        self._ports.clear()
+
+    def identity(self, kind: Kind, role: Role, server: Environment) -> Identity:
+        """The login of `role`. Qdrant's are tokens, signed with its server's api-key."""
+        if kind == "files":
+            return Identity(role=role, name="")
+        if server == "production" and self.external and role == "reader":
+            return replace(parse_url(kind, self._external_url(kind)).identity, role=role)
+        identity = self.project.identity(kind, role, server)
+        if kind != "qdrant" or role == "admin":
+            return identity
+        place = self.place("qdrant")
+        space = place.production if role in ("reader", "production") else place.playground
+        key = self.project.admin_secret(kind, server)
+        return replace(identity, secret=token(key, role, space.name))
+
+    def access(self, kind: Kind, role: Role) -> Access:
+        """A login at its own space: reader and production at production's, the others at home."""
+        place = self.place(kind)
+        at_home = role in ("keeper", "playground")
+        server: Environment = place.server if at_home else "production"
+        return Access(
+            endpoint=self.endpoint(kind, server),
+            identity=self.identity(kind, role, server),
+            space=place.playground if at_home else place.production,
+        )
+
+    # --- stores --------------------------------------------------------------------------------
+
+    def source(self, kind: Kind) -> Source:
+        """Production, for reading: nothing here can write it (P1)."""
+        made = backend(kind).source(
+            self.access(kind, "reader"), tool=self._tool(kind, "production")
+        )
+        self._open.callback(made.close)
+        return made
+
+    def store(self, kind: Kind) -> Store:
+        """The playground's space, as keeper. Refused in a layout that shares production's."""
+        place = self.place(kind)
+        if place.shared:
+            raise Refused(
+                f"in layout {self.project.layout} the playground's {kind} is production's own",
+                hint="./inv isolate --layout namespaced gives it a space of its own",
+            )
+        made = backend(kind).store(
+            self.access(kind, "keeper"),
+            owner=self.identity(kind, "playground", place.server),
+            production=place.production,
+            tool=self._tool(kind, place.server),
+        )
+        self._open.callback(made.close)
+        return made
+
+    def stores(self, kinds: Iterable[Kind] = ()) -> dict[Kind, Store]:
+        return {place.kind: self.store(place.kind) for place in self.places(kinds)}
+
+    def sources(self) -> dict[Kind, Source]:
+        return {place.kind: self.source(place.kind) for place in self.places()}
+
+    def admin(self, kind: Kind, server: Environment) -> Admin:
+        """The administrator of the server that `server` runs, with the identities that belong
+        there: all in a shared server, else production's two or the playground's two."""
+        place = self.place(kind)
+        roles = self._roles_on(place, server)
+        made = backend(kind).admin(
+            Access(
+                endpoint=self.endpoint(kind, server),
+                identity=Identity(role="admin", name="")
+                if kind == "files"
+                else self.project.identity(kind, "admin", server),
+                space=place.production if server == "production" else place.playground,
+            ),
+            production=place.production,
+            playground=place.playground,
+            identities={role: self.identity(kind, role, server) for role in roles},
+            project=self.project.settings.project,
+            playground_name=self.project.playground,
+        )
+        self._open.callback(made.close)
+        return made
+
+    def servers(self, place: Place) -> Sequence[Environment]:
+        """The environments whose servers hold a space of this place and may be administered."""
+        both: tuple[Environment, ...] = ("production", "playground")
+        wanted = both if place.server == "playground" else ("production",)
+        return tuple(s for s in wanted if not (s == "production" and self.external))
+
+    def prober(self, kind: Kind) -> Prober:
+        made = backend(kind).prober(
+            playground=self.access(kind, "playground"),
+            production=self.access(kind, "production"),
+            reader=self.access(kind, "reader"),
+        )
+        self._open.callback(made.close)
+        return made
+
+    def _roles_on(self, place: Place, server: Environment) -> tuple[Role, ...]:
+        if place.server == "production":
+            return ROLES
+        return ("reader", "production") if server == "production" else ("keeper", "playground")
+
+    def _tool(self, kind: Kind, server: Environment) -> Tool | None:
+        if kind == "files" or (server == "production" and self.external):
+            return None
+        project, service = (
+            self.project.compose_project(server),
+            getattr(self.project.settings, kind).service,
+        )
+
+        def run(
+            argv: Sequence[str], *, stdin: bytes = b"", environment: Mapping[str, str] = {}
+        ) -> bytes:
+            return self.engine.exec(project, service, argv, stdin=stdin, environment=environment)
+
+        return run
+
+    def _external_url(self, kind: Kind) -> str:
+        declared = self.project.settings.environments.production
+        variable = declared.urls.get(kind, "")
+        where = f"{self.project.config.name}: environments.production.urls.{kind}"
+        if not variable:
+            raise ConfigError("an external production needs its reader's URL", where=where)
+        values = {**self.project.variables("production"), **self.project.environ}
+        if not values.get(variable):
+            raise ConfigError(
+                f"{variable} is not set",
+                where=where,
+                hint=f"put it into {declared.env_file} or the environment",
+            )
+        return values[variable]

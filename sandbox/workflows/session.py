@@ -1,4 +1,4 @@
-"""One command's connections: the engine and the stores of an opened project, made when asked for."""
+"""One command's connections to the engine and the stores, made when they are asked for."""
 
 from __future__ import annotations
 
@@ -109,6 +109,15 @@ class Session:
             space=place.playground if at_home else place.production,
         )
 
+    def admin_access(self, kind: Kind, server: Environment) -> Access:
+        """The administrator's login, at the space of `server`'s environment."""
+        place = self.place(kind)
+        return Access(
+            endpoint=self.endpoint(kind, server),
+            identity=self.identity(kind, "admin", server),
+            space=place.production if server == "production" else place.playground,
+        )
+
     # --- stores --------------------------------------------------------------------------------
 
     def source(self, kind: Kind) -> Source:
@@ -145,7 +154,11 @@ class Session:
     def admin(self, kind: Kind, server: Environment) -> Admin:
         """The administrator of the server that `server` runs, with the identities that belong
         there: all in a shared server, else production's two or the playground's two."""
-        place = self.place(kind)
+        return self.admin_of(self.place(kind), server)
+
+    def admin_of(self, place: Place, server: Environment) -> Admin:
+        """The same for a place of another layout than the present one."""
+        kind = place.kind
         roles = self._roles_on(place, server)
         made = backend(kind).admin(
             Access(

@@ -1,0 +1,120 @@
+"""An artifact into the playground: load, reset, and what an interrupted one needs afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sandbox import artifact as artifacts
+from sandbox import transfer
+from sandbox.artifact import Artifact
+from sandbox.contract import Store
+from sandbox.errors import ConfigError, Refused
+from sandbox.model import Kind, Marker
+from sandbox.project import Project, locked
+from sandbox.report import Step, Warned
+from sandbox.workflows.session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What a load left in the playground. `notes`: what could not be carried, in words."""
+
+    snapshot: str
+    rows: dict[str, int]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def load(session: Session, snapshot: str = "latest", kinds: Sequence[Kind] = ()) -> Loaded:
+    """Load a snapshot beside the playground's data, then swap all stores, all or none (P4)."""
+    started = time.monotonic()
+    artifact = artifacts.open(session.project.snapshots, snapshot)
+    with locked(session.project):
+        recover(session)
+        stores = session.stores(kinds)
+        for kind, store in stores.items():
+            check_own(session.project, kind, store)
+        notes = _load(session, artifact, stores)
+        session.project.remember(loaded=artifact.id)
+    seconds = time.monotonic() - started
+    session.report(Step(name="loaded", detail=artifact.id, seconds=seconds))
+    rows = {kind: sum(d.rows for d in artifact.datasets(kind)) for kind in stores}
+    return Loaded(snapshot=artifact.id, rows=rows, notes=tuple(notes), seconds=seconds)
+
+
+def reset(session: Session, snapshot: str = "", kinds: Sequence[Kind] = ()) -> Loaded:
+    """Put the playground back to the snapshot that it was loaded from; production is not asked."""
+    loaded = snapshot or session.project.state().loaded
+    if not loaded:
+        raise ConfigError(
+            "nothing was loaded into this playground yet", hint="./inv snapshot, then ./inv load"
+        )
+    return load(session, loaded, kinds)
+
+
+def recover(session: Session) -> None:
+    """Undo a swap that was interrupted: every store goes back to its old space, whole."""
+    interrupted = session.project.state().swapping
+    if not interrupted:
+        return
+    stores = session.stores(interrupted)
+    transfer.undo(stores)
+    transfer.run_all([(1, store.settle) for store in stores.values()], threading.Event())
+    session.project.remember(swapping=())
+    session.report(Warned(message="an interrupted swap was undone; the playground is as it was"))
+
+
+def check_own(project: Project, kind: Kind, store: Store) -> Marker:
+    """The marker over the store's own connection: it must be this project's playground (P6)."""
+    marker = store.marker()
+    where = f"{kind} {project.settings.project}"
+    if marker is None:
+        raise Refused(
+            f"the playground's {kind} has no marker; it may not be ours",
+            where=where,
+            hint="./inv isolate makes the space and its marker",
+        )
+    ours = (project.settings.project, "playground", project.playground)
+    if (marker.project, marker.environment, marker.playground) != ours:
+        whose = " ".join(filter(None, (marker.environment, marker.playground)))
+        raise Refused(
+            f"the space is marked as {whose} of {marker.project}; nothing was changed",
+            where=where,
+            hint="look at the addresses and logins in the env files",
+        )
+    return marker
+
+
+def _load(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> list[str]:
+    """Load beside, then swap. A failure before the swap leaves nothing behind."""
+    project = session.project
+
+    def marker(kind: Kind) -> Marker:
+        return Marker(
+            project=project.settings.project,
+            environment="playground",
+            playground=project.playground,
+            snapshot=artifact.id,
+            counts={dataset.name: dataset.rows for dataset in artifact.datasets(kind)},
+        )
+
+    try:
+        notes = transfer.load(artifact, stores, marker, report=session.report)
+    except BaseException:
+        _drop_staged(stores)
+        raise
+    for note in notes:
+        session.report(Warned(message=note))
+    transfer.swap(stores, lambda kinds: project.remember(swapping=tuple(kinds)))
+    return notes
+
+
+def _drop_staged(stores: dict[Kind, Store]) -> None:
+    """Best effort, while another error is on its way: the next load drops what stays."""
+    for store in stores.values():
+        with contextlib.suppress(Exception):
+            store.settle()

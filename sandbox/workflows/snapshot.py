@@ -1,0 +1,136 @@
+"""Production, read-only and masked, into an artifact on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import artifact as artifacts
+from sandbox.artifact import Artifact
+from sandbox.errors import ConfigError, Refused
+from sandbox.masking.mask import PolicyMask
+from sandbox.masking.policy import Policy, parse
+from sandbox.model import Dataset, Kind
+from sandbox.project import Project, locked
+from sandbox.report import Step
+from sandbox.transfer import Held, take
+from sandbox.workflows.session import Session
+
+KEY = "masking/key"  # the vault's name of the key that every pseudonym comes from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A finished snapshot, and the mask that made it: its originals are searched for later."""
+
+    artifact: Artifact
+    mask: PolicyMask
+
+
+def open_policy(project: Project) -> Policy:
+    """Read and check the policy. Raises ConfigError with file, line and key."""
+    try:
+        text = project.policy.read_text()
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no masking policy",
+            where=project.settings.policy,
+            hint="./inv classify writes a first one to look through",
+        ) from None
+    return parse(text, file=project.settings.policy)
+
+
+def open_mask(project: Project) -> PolicyMask:
+    return PolicyMask(open_policy(project), key=project.vault.secret(KEY))
+
+
+def snapshot(session: Session) -> Taken:
+    """Copy production's isolated data through the policy into a new artifact.
+
+    Raises Refused (nothing is left on disk) for a place that the policy does not name.
+    """
+    mask = open_mask(session.project)
+    with locked(session.project):
+        artifacts.clean(session.project.snapshots)
+        sources = session.sources()
+        for kind, source in sources.items():
+            _refuse_playground(kind, source.marker())
+        writer = artifacts.create(session.project.snapshots, facts=_about(session))
+        started = time.monotonic()
+        try:
+            cuts = take(
+                sources,
+                mask,
+                writer,
+                check=lambda held: _check_columns(mask, held),
+                after=lambda held: _feed_originals(mask, held),
+                report=session.report,
+            )
+            made = writer.commit({"cuts": cuts, "masking": receipt(mask)})
+        except BaseException:
+            writer.discard()
+            raise
+    session.report(Step(name="snapshot", detail=made.id, seconds=time.monotonic() - started))
+    return Taken(artifact=made, mask=mask)
+
+
+def plan(session: Session) -> dict[str, Any]:
+    """What a snapshot would read, without reading a row: `--dry-run`."""
+    mask = open_mask(session.project)
+    found: dict[str, Any] = {}
+    for kind, source in session.sources().items():
+        with source.cut() as cut:
+            datasets = source.datasets(cut)
+            if kind == "postgres":
+                for dataset in datasets:
+                    mask.columns(dataset)
+            found[kind] = {dataset.name: dataset.rows for dataset in datasets}
+    return {"datasets": found, "uncovered": dict(mask.uncovered)}
+
+
+def receipt(mask: PolicyMask) -> dict[str, Any]:
+    """What the manifest says of the masking: enough to check it, nothing of the values."""
+    return {
+        "policy": mask.policy_hash,
+        "key": mask.key_id,
+        "counts": dict(mask.counts),
+        "uncovered": len(mask.uncovered),
+    }
+
+
+def _about(session: Session) -> dict[str, Any]:
+    return {"project": session.project.settings.project, "layout": session.project.layout}
+
+
+def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:
+    """Every declared column against the policy, before a row is read."""
+    for one in held.values():
+        for dataset in one.datasets:
+            if dataset.store == "postgres":
+                mask.columns(dataset)
+
+
+def _feed_originals(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:
+    """Fingerprints of what PostgreSQL masked itself: its values never came through here."""
+    one = held.get("postgres")
+    if one is None:
+        return
+    for dataset in one.datasets:
+        fields = mask.searched(dataset)
+        if fields:
+            _note(mask, one, dataset, fields)
+
+
+def _note(mask: PolicyMask, one: Held, dataset: Dataset, fields: Any) -> None:
+    for name in fields:
+        mask.note(dataset, name, one.source.originals(one.cut, dataset, (name,)))
+
+
+def _refuse_playground(kind: Kind, marker: Any) -> None:
+    if marker is not None and marker.environment != "production":
+        raise Refused(
+            f"the {kind} that is called production is marked as a playground of {marker.project}",
+            hint="look at the addresses in the env files; nothing was read",
+        )

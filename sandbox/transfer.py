@@ -133,19 +133,27 @@ def load(
     return notes
 
 
-def swap(stores: Mapping[Kind, Store], note: Callable[[Sequence[Kind]], None]) -> None:
-    """Put every staged space in place, all or none. `note` keeps on disk which stores are in it,
-    so that an interrupted swap is undone by the next command."""
+def swap(
+    stores: Mapping[Kind, Store],
+    *,
+    begin: Callable[[Sequence[Kind]], None],
+    end: Callable[[], None],
+) -> None:
+    """Put every staged space in place, all or none.
+
+    `begin` keeps on disk which stores are in it, so that the next command can undo a swap that was
+    interrupted; `end` tells, in one write, that all are in place.
+    """
     order = _ordered(stores)
-    note(order)
+    begin(order)
     try:
         for kind in order:
             stores[kind].swap()
+        end()
     except BaseException:
         undo(stores)
-        note(())
+        begin(())
         raise
-    note(())
     run_all([(1, stores[kind].settle) for kind in order], threading.Event())
 
 

@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.artifact import Artifact
 from sandbox.contract import Store
 from sandbox.errors import ConfigError, Refused
+from sandbox.masking.mask import PolicyMask
 from sandbox.model import Kind, Marker
 from sandbox.project import Project, locked
 from sandbox.report import Step, Warned
+from sandbox.workflows import leaks
 from sandbox.workflows.session import Session
 
 
@@ -29,31 +32,67 @@ class Loaded:
     seconds: float
 
 
-def load(session: Session, snapshot: str = "latest", kinds: Sequence[Kind] = ()) -> Loaded:
-    """Load a snapshot beside the playground's data, then swap all stores, all or none (P4)."""
-    started = time.monotonic()
+def plan(session: Session, snapshot: str = "latest", kinds: Sequence[Kind] = ()) -> dict[str, Any]:
+    """What `load` would put into the playground; nothing is connected to."""
     artifact = artifacts.open(session.project.snapshots, snapshot)
+    rows = {
+        place.kind: sum(dataset.rows for dataset in artifact.datasets(place.kind))
+        for place in session.places(kinds)
+    }
+    return {"snapshot": artifact.id, "rows": rows}
+
+
+def plan_reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> dict[str, Any]:
+    return plan(session, _reset_target(session.project, to), kinds)
+
+
+def load(
+    session: Session,
+    snapshot: str = "latest",
+    kinds: Sequence[Kind] = (),
+    *,
+    mask: PolicyMask | None = None,
+) -> Loaded:
+    """Load a snapshot beside the playground's data, then swap all stores, all or none (P4).
+
+    With `mask`, originals of masked values are searched for afterwards (P8): those that it knows
+    already, else those read from production once more.
+    """
+    loaded = _put(session, artifacts.open(session.project.snapshots, snapshot), kinds)
+    if mask is not None:
+        if not mask.originals:
+            leaks.collect(session, mask)
+        leaks.search_playground(session, mask)
+    return loaded
+
+
+def reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> Loaded:
+    """Put the playground back to the snapshot that it was loaded from; production is not asked."""
+    target = _reset_target(session.project, to)
+    return _put(session, artifacts.open(session.project.snapshots, target), kinds)
+
+
+def _reset_target(project: Project, to: str) -> str:
+    target = to or project.state().loaded
+    if not target:
+        raise ConfigError(
+            "nothing was loaded into this playground yet", hint="./inv snapshot, then ./inv load"
+        )
+    return target
+
+
+def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
+    started = time.monotonic()
     with locked(session.project):
         recover(session)
         stores = session.stores(kinds)
         for kind, store in stores.items():
             check_own(session.project, kind, store)
         notes = _load(session, artifact, stores)
-        session.project.remember(loaded=artifact.id)
     seconds = time.monotonic() - started
     session.report(Step(name="loaded", detail=artifact.id, seconds=seconds))
     rows = {kind: sum(d.rows for d in artifact.datasets(kind)) for kind in stores}
     return Loaded(snapshot=artifact.id, rows=rows, notes=tuple(notes), seconds=seconds)
-
-
-def reset(session: Session, snapshot: str = "", kinds: Sequence[Kind] = ()) -> Loaded:
-    """Put the playground back to the snapshot that it was loaded from; production is not asked."""
-    loaded = snapshot or session.project.state().loaded
-    if not loaded:
-        raise ConfigError(
-            "nothing was loaded into this playground yet", hint="./inv snapshot, then ./inv load"
-        )
-    return load(session, loaded, kinds)
 
 
 def recover(session: Session) -> None:
@@ -109,8 +148,16 @@ def _load(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> li
         raise
     for note in notes:
         session.report(Warned(message=note))
-    transfer.swap(stores, lambda kinds: project.remember(swapping=tuple(kinds)))
+    transfer.swap(
+        stores,
+        begin=lambda kinds: _remember(project, swapping=tuple(kinds)),
+        end=lambda: _remember(project, swapping=(), loaded=artifact.id),
+    )
     return notes
+
+
+def _remember(project: Project, **changes: Any) -> None:
+    project.remember(**changes)
 
 
 def _drop_staged(stores: dict[Kind, Store]) -> None:

@@ -16,6 +16,7 @@ from sandbox.model import Dataset, Kind
 from sandbox.project import Project, locked
 from sandbox.report import Step
 from sandbox.transfer import Held, take
+from sandbox.workflows import leaks
 from sandbox.workflows.session import Session
 
 KEY = "masking/key"  # the vault's name of the key that every pseudonym comes from
@@ -72,6 +73,7 @@ def snapshot(session: Session) -> Taken:
         except BaseException:
             writer.discard()
             raise
+    _search(session, made, mask)
     session.report(Step(name="snapshot", detail=made.id, seconds=time.monotonic() - started))
     return Taken(artifact=made, mask=mask)
 
@@ -88,6 +90,16 @@ def plan(session: Session) -> dict[str, Any]:
                     mask.columns(dataset)
             found[kind] = {dataset.name: dataset.rows for dataset in datasets}
     return {"datasets": found, "uncovered": dict(mask.uncovered)}
+
+
+def _search(session: Session, made: Artifact, mask: PolicyMask) -> None:
+    """A snapshot in which an original is found does not stay on disk (P8)."""
+    try:
+        found = leaks.search_artifact(session, made, mask)
+    except BaseException:
+        artifacts.remove(session.project.snapshots, made.id)
+        raise
+    artifacts.update_facts(made, {"leaks": found})
 
 
 def receipt(mask: PolicyMask) -> dict[str, Any]:

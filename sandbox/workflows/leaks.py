@@ -1,0 +1,129 @@
+"""Searches for originals of masked values: in an artifact before it counts, in every playground
+store after a load (P8). Originals are held as fingerprints, in memory, for as long as it takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sandbox import transfer
+from sandbox.artifact import Artifact
+from sandbox.contract import Source, Store
+from sandbox.errors import LeakFound
+from sandbox.masking.keep import KEEP
+from sandbox.masking.leaks import scan
+from sandbox.masking.mask import PolicyMask
+from sandbox.model import KINDS, Dataset, Kind
+from sandbox.report import Step
+from sandbox.workflows.session import Session
+
+Places = list[str]
+
+
+def collect(session: Session, mask: PolicyMask) -> None:
+    """Read production through `mask` once more, keeping nothing but the originals' fingerprints."""
+    sources = session.sources()
+    jobs = [(1, _collecting(source, mask)) for source in sources.values()]
+    transfer.run_all(jobs, threading.Event())
+
+
+def search_artifact(session: Session, artifact: Artifact, mask: PolicyMask) -> dict[str, Any]:
+    """Raises LeakFound naming store, dataset and rule; returns what was looked through."""
+    found: Places = []
+    looked = [0]
+    jobs: list[tuple[int, Callable[[], None]]] = []
+    for kind in KINDS:
+        for dataset in artifact.datasets(kind):
+            jobs.append(
+                (dataset.bytes, _searching_part(artifact, kind, dataset, mask, looked, found))
+            )
+    return _searched(session, "the snapshot", jobs, looked, found)
+
+
+def search_playground(session: Session, mask: PolicyMask) -> dict[str, Any]:
+    """The same over what the playground's stores really hold now."""
+    found: Places = []
+    looked = [0]
+    jobs = [
+        (1, _searching_store(kind, store, mask, looked, found))
+        for kind, store in session.stores().items()
+    ]
+    return _searched(session, "the playground", jobs, looked, found)
+
+
+def _searched(
+    session: Session,
+    what: str,
+    jobs: list[tuple[int, Callable[[], None]]],
+    looked: list[int],
+    found: Places,
+) -> dict[str, Any]:
+    started = time.monotonic()
+    transfer.run_all(jobs, threading.Event())
+    if found:
+        listed = "\n".join(f"  {place}" for place in sorted(set(found)))
+        raise LeakFound(
+            f"originals of masked values stand in {what}:\n{listed}\n",
+            hint="mend the rule, take a new snapshot and load it",
+        )
+    seconds = time.monotonic() - started
+    session.report(
+        Step(
+            name=f"no original of a masked value in {what}",
+            detail=f"{looked[0] / 1e6:.0f} MB searched",
+            seconds=seconds,
+        )
+    )
+    return {"searched": what, "bytes": looked[0], "leaks": 0, "seconds": round(seconds, 3)}
+
+
+def _collecting(source: Source, mask: PolicyMask) -> Callable[[], None]:
+    def run() -> None:
+        with source.cut() as cut:
+            for dataset in source.datasets(cut):
+                if dataset.store == "postgres":
+                    for name in mask.searched(dataset):
+                        mask.note(dataset, name, source.originals(cut, dataset, (name,)))
+                    continue
+                for _ in source.read(cut, dataset, mask):
+                    pass
+
+    return run
+
+
+def _searching_part(
+    artifact: Artifact,
+    kind: Kind,
+    dataset: Dataset,
+    mask: PolicyMask,
+    looked: list[int],
+    found: Places,
+) -> Callable[[], None]:
+    def run() -> None:
+        pieces = _counted(artifact.pieces(kind, dataset), looked)
+        for suspect in scan(pieces, mask.originals, dataset=dataset.name):
+            found.append(f"{kind}: {dataset.name} (rule {suspect.rule})")
+
+    return run
+
+
+def _searching_store(
+    kind: Kind, store: Store, mask: PolicyMask, looked: list[int], found: Places
+) -> Callable[[], None]:
+    def run() -> None:
+        with store.cut() as cut:
+            for dataset in store.datasets(cut):
+                pieces = _counted((piece for _, piece in store.read(cut, dataset, KEEP)), looked)
+                for suspect in scan(pieces, mask.originals, dataset=dataset.name):
+                    places = store.search((suspect.text,)) or (dataset.name,)
+                    found.extend(f"{kind}: {place} (rule {suspect.rule})" for place in places)
+
+    return run
+
+
+def _counted(pieces: Iterable[bytes], looked: list[int]) -> Iterator[bytes]:
+    for piece in pieces:
+        looked[0] += len(piece)
+        yield piece

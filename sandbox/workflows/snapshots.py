@@ -1,0 +1,111 @@
+"""The snapshots on disk: list, show, check, compare, prune, export and import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sandbox import artifact as artifacts
+from sandbox.artifact import Artifact
+from sandbox.errors import ConfigError
+from sandbox.model import KINDS
+from sandbox.project import Project, locked
+
+ACTIONS = ("list", "show", "verify", "diff", "prune", "export", "import")
+
+
+def check_action(action: str) -> str:
+    if action not in ACTIONS:
+        raise ConfigError(
+            f"snapshots cannot {action!r}", where="action", hint=f"one of {', '.join(ACTIONS)}"
+        )
+    return action
+
+
+def listing(project: Project) -> list[dict[str, Any]]:
+    """Finished snapshots, newest first, with what is loaded marked."""
+    loaded = project.state().loaded
+    return [
+        {"loaded": one.id == loaded, **summary(one)} for one in artifacts.listing(project.snapshots)
+    ]
+
+
+def summary(artifact: Artifact) -> dict[str, Any]:
+    """One snapshot in a line: id, when, rows by store, bytes on disk."""
+    return {
+        "id": artifact.id,
+        "created": artifact.manifest["created"],
+        "rows": {
+            kind: sum(dataset.rows for dataset in artifact.datasets(kind))
+            for kind in KINDS
+            if artifact.datasets(kind)
+        },
+        "bytes": artifact.bytes,
+    }
+
+
+def prune(
+    project: Project, keep: int, *, dry_run: bool, confirm: Callable[[str], None]
+) -> list[str]:
+    """Delete all but the `keep` newest, never the loaded one."""
+    if keep < 0:
+        raise ConfigError("cannot keep fewer than none", where="--keep")
+    loaded = project.state().loaded
+    old = [one.id for one in artifacts.listing(project.snapshots)[keep:] if one.id != loaded]
+    if old and not dry_run:
+        confirm(f"Delete {len(old)} snapshots?")
+        with locked(project):
+            for name in old:
+                artifacts.remove(project.snapshots, name)
+    return old
+
+
+def export(project: Project, name: str, target: str) -> dict[str, Any]:
+    """Write one snapshot as one file to give to a colleague."""
+    if not target:
+        raise ConfigError("say which file to write", where="export", hint="export ID FILE")
+    artifact = artifacts.open(project.snapshots, name)
+    artifacts.export(project.snapshots, artifact.id, Path(target))
+    return {"id": artifact.id, "file": target, "bytes": Path(target).stat().st_size}
+
+
+def import_(project: Project, file: str) -> dict[str, Any]:
+    """Take in a file that `export` wrote; its checksums are verified first."""
+    with locked(project):
+        return summary(artifacts.import_(project.snapshots, Path(file)))
+
+
+def show(project: Project, name: str) -> dict[str, Any]:
+    """One snapshot's receipt: what, when, by which policy and key, its parts and checksums."""
+    artifact = artifacts.open(project.snapshots, name)
+    manifest = artifact.manifest
+    return {
+        "id": artifact.id,
+        "created": manifest["created"],
+        "facts": {**manifest["facts"], **artifacts.results(artifact)},
+        "parts": [
+            {
+                "kind": part["kind"],
+                "dataset": part["dataset"]["name"],
+                "rows": part["rows"],
+                "bytes": part["bytes"],
+                "sha256": part["sha256"],
+            }
+            for part in manifest["parts"]
+        ],
+    }
+
+
+def verify(project: Project, name: str) -> dict[str, Any]:
+    """Check every part against its checksum. Raises SnapshotBroken naming the first bad one."""
+    artifact = artifacts.open(project.snapshots, name)
+    artifact.verify()
+    return {"id": artifact.id, "parts": len(artifact.manifest["parts"])}
+
+
+def diff(project: Project, first: str, second: str) -> dict[str, Any]:
+    """What differs between two snapshots: schema, counts, policy."""
+    one = artifacts.open(project.snapshots, first)
+    other = artifacts.open(project.snapshots, second)
+    return {"from": one.id, "to": other.id, "differences": list(artifacts.diff(one, other))}

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sandbox import compose, plan
 from sandbox.engine import ServiceStatus
@@ -13,6 +14,7 @@ from sandbox.errors import ConfigError, Unreachable
 from sandbox.model import Environment, Kind
 from sandbox.project import locked
 from sandbox.report import Step
+from sandbox.settings import parse_env
 from sandbox.stores import backend
 from sandbox.transfer import run_all
 from sandbox.workflows.env import write_env
@@ -114,12 +116,21 @@ def _plan(session: Session, environment: Environment, app: bool) -> plan.Plan:
         file=path.name,
         variables={**project.variables(environment), **project.environ},
         profiles=frozenset(profiles),
+        read_env=lambda given: _env_file(path.parent / given),
+        root=str(path.parent),
     )
     return plan.plan(file, session.engine.observe(name), project=name)
 
 
+def _env_file(path: Path) -> dict[str, str] | None:
+    try:
+        return parse_env(path.read_text(), file=path.name)
+    except FileNotFoundError:
+        return None
+
+
 def _steps(plans: dict[Environment, plan.Plan]) -> tuple[str, ...]:
-    return tuple(str(step) for one in plans.values() for step in one.steps)
+    return tuple(f"{one.project}: {step}" for one in plans.values() for step in one.changes)
 
 
 def _ready(session: Session) -> tuple[tuple[str, str], ...]:

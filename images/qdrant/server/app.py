@@ -1,4 +1,4 @@
-"""The routes, and who may take them. One process, one event loop: a request is a step of its own."""
+"""The routes, and who may take them. One process, one event loop: one request at a time."""
 
 from __future__ import annotations
 

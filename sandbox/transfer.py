@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from sandbox.artifact import Artifact, Writer
 from sandbox.contract import Cut, Mask, Source, Store
@@ -123,7 +124,7 @@ def load(
     """
     stop = threading.Event()
     started = time.monotonic()
-    run_all([(1, lambda kind=kind: _stage(stores[kind], artifact, kind)) for kind in stores], stop)
+    run_all([(1, partial(_stage, stores[kind], artifact, kind)) for kind in stores], stop)
     jobs: list[tuple[int, Callable[[], None]]] = []
     notes: list[str] = []
     for kind in _ordered(stores):
@@ -203,14 +204,12 @@ def _reading_jobs(
     jobs: list[tuple[int, Callable[[], None]]] = []
     for kind, one in held.items():
         meter = Meter("snapshot", kind, one.datasets, report)
-        jobs.append((1 << 62, lambda kind=kind, one=one: _read_catalog(kind, one, writer)))
+        jobs.append((1 << 62, partial(_read_catalog, kind, one, writer)))
         for dataset in one.datasets:
             jobs.append(
                 (
                     dataset.bytes or dataset.rows,
-                    lambda one=one, dataset=dataset, meter=meter: _read(
-                        one, dataset, mask, writer, meter, stop
-                    ),
+                    partial(_read, one, dataset, mask, writer, meter, stop),
                 )
             )
     return jobs
@@ -280,10 +279,7 @@ def _writing_jobs(
 
     if not datasets:
         return [(1, finish)]
-    return [
-        (dataset.bytes or dataset.rows, lambda dataset=dataset: write(dataset))
-        for dataset in datasets
-    ]
+    return [(dataset.bytes or dataset.rows, partial(write, dataset)) for dataset in datasets]
 
 
 def _watched(pieces: Iterator[bytes], meter: Meter, stop: threading.Event) -> Iterator[bytes]:

@@ -41,7 +41,7 @@ def summary(artifact: Artifact) -> dict[str, Any]:
             for kind in KINDS
             if artifact.datasets(kind)
         },
-        "bytes": artifact.bytes,
+        "bytes": artifact.size,
     }
 
 

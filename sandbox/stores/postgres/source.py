@@ -1,0 +1,274 @@
+"""Reads a schema at one exported snapshot, masked inside the server where SQL can say it.
+
+The session is read-only, and row-level security that would hide rows is an error, not a gap.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from sandbox.contract import Access, Cut, Mask, Tool
+from sandbox.errors import SandboxError
+from sandbox.model import Dataset, Kind, Marker
+from sandbox.stores.postgres import catalog, copytext
+from sandbox.stores.postgres.session import (
+    Connection,
+    connect,
+    failed,
+    name,
+    one,
+    read_marker,
+    rows,
+    space_of,
+)
+
+PIECE = 1 << 20  # bytes
+READ_ONLY = (
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET row_security = off; "
+    "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; "
+    "SET extra_float_digits = 3; SET DateStyle = ISO; SET IntervalStyle = postgres; "
+    "SET TimeZone = 'UTC'; SET bytea_output = hex"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A cut's token: the exported snapshot, and connections that stand in it and are free."""
+
+    snapshot: str
+    holder: Connection
+    free: queue.SimpleQueue[Connection]
+    made: list[Connection]
+
+
+class PostgresSource:
+    """A schema that is read and never written."""
+
+    kind: Kind = "postgres"
+
+    def __init__(self, access: Access, *, tool: Tool | None = None) -> None:
+        self._access = access
+        self._space = space_of(access)
+        self._tool = tool
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The session's own connection: autocommit, read-only."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._access)
+            self._connection.execute(READ_ONLY)
+        return self._connection
+
+    def ready(self) -> str:
+        version = one(self.connection, "SHOW server_version")
+        one(self.connection, "SELECT count(*) FROM pg_class")
+        return f"PostgreSQL {str(version).split()[0]}"
+
+    def marker(self) -> Marker | None:
+        return read_marker(self.connection, self._space.schema)
+
+    def can_write(self) -> str:
+        """What this login could change here, "" when nothing: an external login is checked."""
+        query = """
+            SELECT CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+                   THEN 'it is a superuser' ELSE (
+              SELECT 'it may write ' || c.relname FROM pg_class c
+              WHERE c.relnamespace = quote_ident(%s)::regnamespace AND c.relkind IN ('r', 'p')
+                AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') LIMIT 1) END
+        """
+        return str(one(self.connection, query, [self._space.schema]) or "")
+
+    @contextmanager
+    def cut(self) -> Iterator[Cut]:
+        """One exported, repeatable-read, read-only snapshot for every worker."""
+        holder = connect(self._access, autocommit=False)
+        made: list[Connection] = [holder]
+        try:
+            holder.execute(READ_ONLY)
+            holder.commit()
+            holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            facts = rows(
+                holder,
+                "SELECT pg_export_snapshot(), now()::text, current_setting('server_version'), "
+                "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
+                "ELSE pg_current_wal_lsn() END::text",
+            )[0]
+            token = Shared(snapshot=facts[0], holder=holder, free=queue.SimpleQueue(), made=made)
+            yield Cut(facts={"time": facts[1], "version": facts[2], "lsn": facts[3]}, token=token)
+        finally:
+            for connection in made:
+                connection.close()
+
+    def datasets(self, cut: Cut) -> Sequence[Dataset]:
+        return catalog.datasets(cut.token.holder, self._space)
+
+    def catalog(self, cut: Cut) -> bytes:
+        """The schema's DDL by the server's own pg_dump, and where every sequence stands."""
+        if self._tool is None:
+            raise SandboxError(
+                "pg_dump of the server's version is needed", hint="docs/postgres.md says how"
+            )
+        dump = self._tool(
+            [
+                "pg_dump",
+                "--schema-only",
+                "--no-owner",
+                "--no-privileges",
+                "--no-publications",
+                "--no-subscriptions",
+                "--no-security-labels",
+                "--no-tablespaces",
+                "--host=127.0.0.1",
+                f"--username={self._access.identity.name}",
+                f"--snapshot={cut.token.snapshot}",
+                f"--dbname={self._space.database}",
+                f'--schema="{self._space.schema.replace(chr(34), chr(34) * 2)}"',
+            ],
+            environment={"PGPASSWORD": self._access.identity.secret},
+        )
+        holder: Connection = cut.token.holder
+        positions = {
+            sequence: rows(
+                holder,
+                sql.SQL("SELECT last_value, is_called FROM {}").format(
+                    name(self._space.schema, sequence)
+                ),
+            )[0]
+            for sequence in catalog.sequences(holder, self._space.schema)
+        }
+        extensions = rows(
+            holder,
+            "SELECT extname, nspname FROM pg_extension e JOIN pg_namespace n "
+            "ON n.oid = e.extnamespace WHERE extname <> 'plpgsql' ORDER BY 1",
+        )
+        record = {
+            "schema": self._space.schema,
+            "isolated": self._space.isolated,
+            "shared": self._space.shared,
+            "sequences": positions,
+            "extensions": extensions,
+            "dump": dump.decode(),
+        }
+        return json.dumps(record).encode()
+
+    def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
+        expressions, texts = mask.columns(dataset), mask.texts(dataset)
+        columns = [field.name for field in dataset.fields if not field.generated]
+        text = bool(texts) or bool(dataset.options.get("text"))
+        query = self._query(dataset, columns, expressions, mask.where(dataset), text)
+        change = copytext.changer(columns, texts) if texts else None
+        with self._worker(cut, mask.settings) as connection:
+            try:
+                yield from _pieces(connection, query, change)
+            except psycopg.Error as error:
+                raise failed(error, f"reading {dataset.name}") from None
+
+    def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
+        """Distinct values of the fields as text; those of arrays and JSON as they are written."""
+        only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
+        with self._worker(cut, {}) as connection:
+            for field in fields:
+                query = sql.SQL("SELECT DISTINCT {}::text FROM {}{}").format(
+                    name(field), only, name(self._space.schema, dataset.name)
+                )
+                with connection.cursor(name="sandbox_originals") as cursor:
+                    cursor.itersize = 5000
+                    cursor.execute(query)
+                    for (value,) in cursor:
+                        if value is not None:
+                            yield value
+
+    def count(self) -> Mapping[str, int]:
+        return {
+            table: one(
+                self.connection,
+                sql.SQL("SELECT count(*) FROM {}").format(name(self._space.schema, table)),
+            )
+            for table in catalog.tables(self.connection, self._space.schema)
+            if table in self._space.isolated
+        }
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _query(
+        self,
+        dataset: Dataset,
+        columns: Sequence[str],
+        expressions: Mapping[str, str],
+        where: str,
+        text: bool,
+    ) -> sql.Composed:
+        types = {field.name: field.type for field in dataset.fields}
+        selected = [
+            sql.SQL("({})::{} AS {}").format(
+                sql.SQL(expressions[column]),
+                sql.SQL(types[column]),
+                name(column),
+            )
+            if column in expressions
+            else name(column)
+            for column in columns
+        ]
+        only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
+        return sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT{}").format(
+            sql.SQL(", ").join(selected),
+            only,
+            name(self._space.schema, dataset.name),
+            sql.SQL(f" WHERE {where}" if where else ""),
+            sql.SQL("" if text else " (FORMAT binary)"),
+        )
+
+    @contextmanager
+    def _worker(self, cut: Cut, settings: Mapping[str, str]) -> Iterator[Connection]:
+        """A connection that stands in the cut's snapshot, its transaction open."""
+        shared: Shared = cut.token
+        try:
+            connection = shared.free.get_nowait()
+        except queue.Empty:
+            connection = connect(self._access, autocommit=False)
+            shared.made.append(connection)
+            connection.execute(READ_ONLY)
+            connection.commit()
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute(
+                sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(shared.snapshot))
+            )
+            # Types and functions are named without their schema in expressions and casts.
+            connection.execute(
+                sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(name(self._space.schema))
+            )
+        for setting, value in settings.items():
+            connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
+        yield connection
+        shared.free.put(connection)  # not after an error: its transaction is broken
+
+
+def _pieces(
+    connection: Connection, query: sql.Composed, change: copytext.Change | None
+) -> Iterator[tuple[int, bytes]]:
+    """COPY's messages joined to pieces; the server sends one row a message."""
+    held: list[bytes] = []
+    size = count = told = 0
+    with connection.cursor() as cursor:
+        with cursor.copy(query) as copy:
+            while data := copy.read():
+                line = bytes(data)
+                held.append(line if change is None else change(line))
+                size += len(line)
+                count += 1
+                if size >= PIECE:
+                    yield count, b"".join(held)
+                    told += count
+                    held, size, count = [], 0, 0
+        # The binary trailer is a message, too: the server's own count is the exact one.
+        yield cursor.rowcount - told, b"".join(held)

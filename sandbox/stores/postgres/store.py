@@ -1,0 +1,236 @@
+"""Loads a schema beside the present one and renames the two in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import psycopg
+from psycopg import sql
+
+from sandbox.contract import Access, Tool
+from sandbox.errors import SandboxError
+from sandbox.model import Dataset, Identity, Marker, Space
+from sandbox.stores.postgres import catalog as present
+from sandbox.stores.postgres import ddl
+from sandbox.stores.postgres.session import (
+    OLD,
+    STAGED,
+    Connection,
+    connect,
+    failed,
+    name,
+    need_own,
+    one,
+    rows,
+    schema_exists,
+    write_marker,
+)
+from sandbox.stores.postgres.source import PostgresSource
+
+BINARY = b"PGCOPY\n\xff\r\n\x00"
+WORKERS = 4
+LOCK_WITHIN = "5s"
+
+
+class PostgresStore(PostgresSource):
+    """The playground's schema, as keeper, a member of the role that owns it."""
+
+    def __init__(
+        self, access: Access, *, owner: Identity, production: Space, tool: Tool | None = None
+    ) -> None:
+        super().__init__(access, tool=tool)
+        self._owner = owner
+        self._production = production.name
+        self._schema = self._space.schema
+        self._staged = self._schema + STAGED
+        self._old = self._schema + OLD
+        self._design: ddl.Design | None = None
+        self._open: list[Connection] = []
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    @property
+    def connection(self) -> Connection:
+        """The keeper's session; unlike a source's it may write."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
+        marker = self._need_own()
+        if self._tool is None:
+            raise SandboxError("pg_dump of the server's version is needed")
+        template = ddl.template_name(marker.project)
+        self._design = ddl.move(self._access, catalog, self._staged, self._tool, template)
+        with self._doing("staging"):
+            self._drop(self._staged)
+            statement = sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}")
+            self.connection.execute(statement.format(name(self._staged), name(self._owner.name)))
+            before = self._design.before.replace(f"CREATE SCHEMA {self._quoted()};", "", 1)
+            self._run(before)
+
+    def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
+        columns = [field.name for field in dataset.fields if not field.generated]
+        rest = iter(pieces)
+        first = next(rest, b"")
+        form = " (FORMAT binary)" if first.startswith(BINARY) else ""
+        query = sql.SQL("COPY {} ({}) FROM STDIN{}").format(
+            name(self._staged, dataset.name),
+            sql.SQL(", ").join(map(name, columns)),
+            sql.SQL(form),
+        )
+        with self._doing(f"loading {dataset.name}"):
+            connection = self._loader()
+            with connection.cursor() as cursor:
+                with cursor.copy(query) as copy:
+                    copy.write(first)
+                    for piece in rest:
+                        copy.write(piece)
+                return cursor.rowcount
+
+    def finish(self, marker: Marker) -> Sequence[str]:
+        """Keys and indexes side by side, then foreign keys and triggers, then the marker."""
+        design = self._design
+        assert design is not None, "stage() comes first"
+        with self._doing("building keys and indexes"):
+            self._together([partial(self._run, text) for text in design.keyed])
+            for text in design.after:
+                self._run(text)
+            for view in design.materialized:
+                self._run_query(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(self._new(view)))
+            for sequence, (value, called) in design.sequences.items():
+                quoted = one(self.connection, "SELECT quote_ident(%s)", [sequence])
+                self.connection.execute(
+                    "SELECT setval(%s::regclass, %s, %s)",
+                    [f"{self._quoted()}.{quoted}", value, called],
+                )
+            staged = present.tables(self.connection, self._staged)
+            analyze = sql.SQL("ANALYZE {}")
+            self._together(
+                [partial(self._run_query, analyze.format(self._new(table))) for table in staged]
+            )
+            write_marker(self.connection, self._staged, marker)
+        return design.lost
+
+    def swap(self) -> None:
+        with self._doing("swapping"), self.connection.transaction():
+            self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'")
+            if not schema_exists(self.connection, self._staged):
+                return
+            need_own(self.connection, self._staged, self._production)
+            if schema_exists(self.connection, self._schema):
+                need_own(self.connection, self._schema, self._production)
+                self._drop(self._old)
+                self._rename(self._schema, self._old)
+            self._rename(self._staged, self._schema)
+
+    def undo(self) -> None:
+        with self._doing("undoing"), self.connection.transaction():
+            if not schema_exists(self.connection, self._old):
+                return
+            if schema_exists(self.connection, self._schema):
+                need_own(self.connection, self._schema, self._production)
+                self._drop(self._staged)
+                self._rename(self._schema, self._staged)
+            self._rename(self._old, self._schema)
+
+    def settle(self) -> None:
+        with self._doing("cleaning up"):
+            self._drop(self._old)
+            self._drop(self._staged)
+
+    def search(self, needles: Sequence[str]) -> Sequence[str]:
+        """`table.column` of every text-like value that holds one of the needles."""
+        found = []
+        for table in present.tables(self.connection, self._schema):
+            quoted = one(
+                self.connection,
+                "SELECT format('%%I.%%I', %s::text, %s::text)",
+                [self._schema, table],
+            )
+            query = (
+                "SELECT attname FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+            )
+            for (column,) in rows(self.connection, query, [quoted]):
+                hit = one(
+                    self.connection,
+                    sql.SQL(
+                        "SELECT true FROM {} WHERE EXISTS (SELECT FROM unnest(%s::text[]) needle "
+                        "WHERE strpos(lower({}::text), lower(needle)) > 0) LIMIT 1"
+                    ).format(name(self._schema, table), name(column)),
+                    [list(needles)],
+                )
+                if hit:
+                    found.append(f"{table}.{column}")
+        return found
+
+    def close(self) -> None:
+        super().close()
+        for connection in self._open:
+            connection.close()
+
+    # --- connections -----------------------------------------------------------------------------
+
+    def _connect(self) -> Connection:
+        connection = connect(self._access)
+        connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        connection.execute("SET client_min_messages = warning; SET synchronous_commit = off")
+        with self._lock:
+            self._open.append(connection)
+        return connection
+
+    def _loader(self) -> Connection:
+        """This thread's own connection, acting as the owner of what is loaded."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None or connection.closed:
+            connection = self._connect()
+            connection.execute(sql.SQL("SET ROLE {}").format(name(self._owner.name)))
+            connection.execute("SET maintenance_work_mem = '256MB'")
+            self._local.connection = connection
+        return connection
+
+    @contextlib.contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise failed(error, what) from None
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _need_own(self) -> Marker:
+        return need_own(self.connection, self._schema, self._production)
+
+    def _new(self, relation: str) -> sql.Composed:
+        return name(self._staged, relation)
+
+    def _quoted(self) -> str:
+        return str(one(self.connection, "SELECT quote_ident(%s)", [self._staged]))
+
+    def _run(self, text: str) -> None:
+        connection = self._loader()
+        connection.execute(text.encode())
+        connection.execute("SELECT set_config('search_path', '', false)")  # as in every dump
+
+    def _run_query(self, query: sql.Composed) -> None:
+        self._loader().execute(query)
+
+    def _together(self, jobs: Sequence[Callable[[], None]]) -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for future in [pool.submit(job) for job in jobs]:
+                future.result()
+
+    def _drop(self, schema: str) -> None:
+        """Only ever a staged or an old schema of ours."""
+        assert schema in (self._staged, self._old)
+        self.connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name(schema)))
+
+    def _rename(self, old: str, new: str) -> None:
+        self.connection.execute(
+            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(name(old), name(new))
+        )

@@ -71,7 +71,10 @@ class PostgresAdmin:
         self._connections: dict[str, Connection] = {}
 
     def statements(self) -> Sequence[Statement]:
-        return [self._shown(change) for change in self._changes()]
+        try:
+            return [self._shown(change) for change in self._changes()]
+        finally:
+            self._leave_template()
 
     def isolate(self) -> Sequence[Statement]:
         """Runs each change as it is found, since later ones build on earlier ones."""
@@ -82,6 +85,8 @@ class PostgresAdmin:
                 done.append(self._shown(change))
         except psycopg.Error as error:
             raise failed(error, "isolating") from None
+        finally:
+            self._leave_template()
         return done
 
     def remove(self) -> Sequence[Statement]:
@@ -289,8 +294,10 @@ class PostgresAdmin:
         )
         if not wanted:
             return
-        there = self._connection(template)
-        present = {row[0] for row in rows(there, "SELECT extname FROM pg_extension")}
+        present: set[str] = set()
+        if one(connection, query, [template]) is not None:  # made by now, unless this is a dry run
+            there = self._connection(template)
+            present = {row[0] for row in rows(there, "SELECT extname FROM pg_extension")}
         for extension, schema in wanted:
             if extension not in present:
                 if schema not in ("public", "pg_catalog"):
@@ -466,6 +473,11 @@ class PostgresAdmin:
             text += " PASSWORD '...'"
         prefix = f"\\connect {change.database}\n" if change.database else ""
         return Statement(text=f"{prefix}{text};", why=change.why)
+
+    def _leave_template(self) -> None:
+        """Nobody may be connected to a database that is copied."""
+        for database in [one_ for one_ in self._connections if one_]:
+            self._connections.pop(database).close()
 
     def _connection(self, database: str = "") -> Connection:
         found = self._connections.get(database)

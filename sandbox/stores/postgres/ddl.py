@@ -22,7 +22,16 @@ from sandbox.stores.postgres.session import Connection, connect, failed, name, o
 
 ITEM = re.compile(r"^--\n-- Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: .*\n--\n", re.M)
 META = re.compile(r"^\\(?:un)?restrict .*$", re.M)  # psql's own lines in a plain dump
-LATE = ("FK CONSTRAINT", "TRIGGER", "EVENT TRIGGER", "RULE", "ROW SECURITY", "POLICY", "COMMENT")
+LATE = (
+    "INDEX ATTACH",
+    "FK CONSTRAINT",
+    "TRIGGER",
+    "EVENT TRIGGER",
+    "RULE",
+    "ROW SECURITY",
+    "POLICY",
+    "COMMENT",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -346,11 +346,14 @@ class PostgresProber:
 
 def _table_writings(what: str, target: str) -> Iterator[Probe]:
     """Every way to change one table; UPDATE and DELETE with a condition that no row meets."""
-    for verb, statement in (
-        ("INSERT", f"INSERT INTO {target} DEFAULT VALUES"),
-        ("DELETE", f"DELETE FROM {target} WHERE false"),
-        ("TRUNCATE", f"TRUNCATE {target}"),
-    ):
+    is_view = what.startswith("the view")
+    statements = {
+        "INSERT": f"INSERT INTO {target} DEFAULT VALUES",
+        "DELETE": f"DELETE FROM {target} WHERE false",
+    }
+    if not is_view:
+        statements["TRUNCATE"] = f"TRUNCATE {target}"
+    for verb, statement in statements.items():
         yield Probe(
             tried=f"{verb} on {what} table",
             right=f"SELECT has_table_privilege(current_user, {literal(target)}, '{verb}')",
@@ -360,7 +363,7 @@ def _table_writings(what: str, target: str) -> Iterator[Probe]:
         "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
         f"WHERE oid = {literal(target)}::regclass"
     )
-    kind = "VIEW" if what.startswith("the view") else "TABLE"
+    kind = "VIEW" if is_view else "TABLE"
     yield Probe(tried=f"drop {what} table", right=owns, statement=f"DROP {kind} {target}")
     yield Probe(
         tried=f"UPDATE {what} table",

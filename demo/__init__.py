@@ -1,0 +1,1 @@
+"""Momentry's demo: a stand-in production's schema, people and data, and a small application."""

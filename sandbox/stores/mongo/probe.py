@@ -1,4 +1,4 @@
-"""Tries to cross from the playground's database into production's, and from the reader to writing."""
+"""Tries to cross from the playground's database into production's, the reader into writing."""
 
 from __future__ import annotations
 

@@ -41,11 +41,11 @@ def present(client: httpx.Client, collection: str) -> int:
     response = client.get(f"/collections/{collection}")
     if response.status_code == 404:
         return 0
-    return int(_result(response)["points_count"] or 0)
+    return int(result(response)["points_count"] or 0)
 
 
 def clear(client: httpx.Client, collection: str) -> None:
-    _result(client.delete(f"/collections/{collection}"))
+    result(client.delete(f"/collections/{collection}"))
 
 
 def fill(
@@ -53,7 +53,7 @@ def fill(
 ) -> dict[str, int]:
     """One batch is on its way while the next one is made."""
     vectors = {"size": DIMENSIONS, "distance": "Cosine"}
-    _result(client.put(f"/collections/{collection}", json={"vectors": vectors}))
+    result(client.put(f"/collections/{collection}", json={"vectors": vectors}))
     count = 0
     waiting: Future[int] | None = None
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -67,7 +67,7 @@ def fill(
             moved(count)
     for key, schema in PAYLOAD_INDEXES.items():
         wanted = {"field_name": key, "field_schema": schema}
-        _result(client.put(f"/collections/{collection}/index?wait=true", json=wanted))
+        result(client.put(f"/collections/{collection}/index?wait=true", json=wanted))
     return {collection: count}
 
 
@@ -121,11 +121,12 @@ def _bodies(world: World) -> Iterator[tuple[bytes, int]]:
 def _upload(client: httpx.Client, collection: str, body: bytes, points: int) -> int:
     headers = {"content-type": "application/json"}
     path = f"/collections/{collection}/points?wait=true"
-    _result(client.put(path, content=body, headers=headers))
+    result(client.put(path, content=body, headers=headers))
     return points
 
 
-def _result(response: httpx.Response) -> Any:
+def result(response: httpx.Response) -> Any:
+    """What a response holds. Raises SandboxError on a refusal."""
     if response.status_code >= 400:
         raise SandboxError(
             f"Qdrant answered {response.status_code}: {response.text[:200]}", where="qdrant"

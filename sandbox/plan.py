@@ -1,17 +1,19 @@
-"""Desired services x observed containers -> steps. Pure: `--dry-run` prints what `apply` runs."""
+"""Desired services x what stands in the engine -> steps. Pure: `--dry-run` prints what runs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from sandbox.compose import ComposeFile, Service
-from sandbox.errors import ConfigError
+from sandbox.compose import ComposeFile, Resource, Service
+from sandbox.errors import ConfigError, Refused
 
-Action = Literal["keep", "create", "start", "recreate", "remove"]
+Action = Literal["make", "keep", "create", "start", "recreate", "remove"]
+Resources = Literal["network", "volume"]
+HALF_MADE = ("created", "dead", "removing")  # `created`: made, and nobody started it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,66 +23,149 @@ class Observed:
     id: str
     name: str
     service: str
-    state: str  # created, running, exited, ...
+    state: str  # created, running, paused, restarting, exited, ...
     health: str  # healthy, unhealthy, starting or ""
     config_hash: str
-    image: str
+    image: str  # the one that the file asks for
     ports: Mapping[int, int]  # inside -> outside
+    number: int = 1
+    image_id: str = ""  # the one that runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What stands in the engine. `networks` and `volumes`: every full name there -> the project
+    that its label names, "" for none."""
+
+    containers: tuple[Observed, ...] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Observed]:
+        return iter(self.containers)
+
+    def __len__(self) -> int:
+        return len(self.containers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one service needs, and why."""
+    """What one thing needs, and why. `service` is the network's or volume's name for `make`."""
 
     action: Action
     service: str
     why: str
+    kind: Literal["container", "network", "volume"] = "container"
 
     def __str__(self) -> str:
-        return f"{self.action} {self.service}: {self.why}"
+        kind = "" if self.kind == "container" else f"{self.kind} "
+        return f"{self.action} {kind}{self.service}: {self.why}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything `apply` needs. `waves`: services that may start side by side, in turn."""
+    """Everything that `apply` needs. `waves`: services that may start side by side, in turn.
+
+    `present`: by service; `orphans`: containers that no service of the file stands for.
+    """
 
     project: str
     file: ComposeFile
     steps: tuple[Step, ...]
     waves: tuple[tuple[str, ...], ...]
     present: Mapping[str, Observed]
+    orphans: tuple[Observed, ...] = ()
 
     @property
     def changes(self) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.action != "keep")
 
 
-def plan(file: ComposeFile, observed: Sequence[Observed], *, project: str) -> Plan:
-    """What to do so that the services of `file` run; containers of no service here stay alone
-    unless they are half-made leftovers of one that is."""
-    present = {one.service: one for one in observed}
-    steps = [_step(service, present.get(name)) for name, service in file.services.items()]
-    return Plan(project=project, file=file, steps=tuple(steps), waves=_waves(file), present=present)
+def plan(file: ComposeFile, observed: Seen, *, project: str) -> Plan:
+    """What to do so that the services of `file` run, in the order of doing it.
+
+    A service of a profile that is not active is left as it is; a container of no service in the
+    file is removed (its volumes never are). Raises ConfigError for a cycle, Refused where another
+    project owns a name.
+    """
+    waves = _waves(file)
+    present = {one.service: one for one in observed if one.number == 1}
+    orphans = tuple(one for one in observed if one.service not in file.declared or one.number != 1)
+    steps = [
+        *_resources(file, observed, project),
+        *(
+            Step(action="remove", service=one.name, why="the file has no such service")
+            for one in orphans
+        ),
+        *(_step(file.services[name], present.get(name)) for wave in waves for name in wave),
+    ]
+    return Plan(
+        project=project,
+        file=file,
+        steps=tuple(steps),
+        waves=waves,
+        present=present,
+        orphans=orphans,
+    )
 
 
 def config_hash(service: Service) -> str:
     """Changes when, and only when, the container would be another one."""
-    text = json.dumps(asdict(service), sort_keys=True, default=list)
+    facts = asdict(service)
+    del facts["line"]
+    text = json.dumps(facts, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def networks_of(file: ComposeFile) -> dict[str, Resource]:
+    """The networks that the active services use."""
+    used = sorted({name for service in file.services.values() for name in service.networks})
+    return {name: file.networks.get(name, Resource(name=name)) for name in used}
+
+
+def volumes_of(file: ComposeFile) -> dict[str, Resource]:
+    """The volumes that the active services use."""
+    used = sorted({name for service in file.services.values() for name in service.volumes})
+    return {name: file.volumes[name] for name in used}
+
+
+def _resources(file: ComposeFile, observed: Seen, project: str) -> Iterator[Step]:
+    both: tuple[tuple[Resources, Mapping[str, Resource], Mapping[str, str]], ...] = (
+        ("network", networks_of(file), observed.networks),
+        ("volume", volumes_of(file), observed.volumes),
+    )
+    for kind, wanted, there in both:
+        for resource in wanted.values():
+            full = resource.full_name(project)
+            where = f"{file.file}: {kind}s.{resource.name}"
+            if resource.external:
+                if full not in there:
+                    message = f"the external {kind} {full!r} is not there"
+                    raise ConfigError(message, where=where, hint=f"docker {kind} create {full}")
+            elif full not in there:
+                yield Step(action="make", service=full, why="it is not there", kind=kind)
+            elif there[full] != project:
+                owner = f"project {there[full]!r}" if there[full] else "nobody's project"
+                raise Refused(
+                    f"a {kind} called {full} is there already and belongs to {owner}",
+                    where=where,
+                    hint="say external: true to use it, or remove it",
+                )
+
+
 def _step(service: Service, present: Observed | None) -> Step:
+    def step(action: Action, why: str) -> Step:
+        return Step(action=action, service=service.name, why=why)
+
     if present is None:
-        return Step(action="create", service=service.name, why="it is not there")
+        return step("create", "it is not there")
+    if present.state in HALF_MADE:
+        return step("recreate", f"it is half made ({present.state})")
     if present.config_hash != config_hash(service):
-        return Step(action="recreate", service=service.name, why="its settings changed")
-    if present.state == "running":
-        return Step(action="keep", service=service.name, why="it runs")
-    if present.state in ("created", "dead", "removing"):
-        return Step(
-            action="recreate", service=service.name, why=f"it is half made ({present.state})"
-        )
-    return Step(action="start", service=service.name, why=f"it is {present.state}")
+        return step("recreate", "its settings changed")
+    if present.state in ("running", "restarting"):
+        return step("keep", "it runs")
+    return step("start", f"it is {present.state}")
 
 
 def _waves(file: ComposeFile) -> tuple[tuple[str, ...], ...]:
@@ -91,7 +176,7 @@ def _waves(file: ComposeFile) -> tuple[tuple[str, ...], ...]:
         free = tuple(sorted(name for name, needs in left.items() if not needs & set(left)))
         if not free:
             raise ConfigError(
-                f"these services wait for one another: {', '.join(sorted(left))}",
+                f"these services wait for one another: {' -> '.join(_cycle(left))}",
                 where=f"{file.file}: services",
                 hint="take one depends_on away",
             )
@@ -99,3 +184,12 @@ def _waves(file: ComposeFile) -> tuple[tuple[str, ...], ...]:
         for name in free:
             del left[name]
     return tuple(waves)
+
+
+def _cycle(left: Mapping[str, set[str]]) -> list[str]:
+    path = [min(left)]
+    while True:
+        following = min(left[path[-1]] & set(left))
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)

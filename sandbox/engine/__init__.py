@@ -1,5 +1,7 @@
 """The only package that talks to Docker (images.py makes the images for it)."""
 
-from sandbox.engine.engine import Engine, ServiceStatus, connect
+from sandbox.engine.baselines import Baseline
+from sandbox.engine.connecting import connect
+from sandbox.engine.engine import Engine, ServiceStatus
 
-__all__ = ["Engine", "ServiceStatus", "connect"]
+__all__ = ["Baseline", "Engine", "ServiceStatus", "connect"]

@@ -1,65 +1,58 @@
-"""One service -> the engine's arguments for a container; one program run in a container."""
+"""One service -> a container: the engine's own arguments, and its stop."""
 
 from __future__ import annotations
 
-import socket
-import struct
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import docker
-from docker.types import LogConfig
+from docker.errors import APIError, NotFound
+from docker.types import LogConfig, Ulimit
 
-from sandbox.compose import Mount, Service
-from sandbox.errors import SandboxError
+from sandbox.compose import ComposeFile, Mount, Resource, Service
+from sandbox.engine.ports import LOOPBACK
 
 NANO = 1_000_000_000
 LOG_SIZE = "10m"
+STOPS_WITHIN = 30  # seconds, where a container does not say
 
 
 def container_name(project: str, service: str) -> str:
     return f"{project}-{service}-1"
 
 
+def networks(file: ComposeFile, service: Service, project: str) -> dict[str, list[str]]:
+    """Full name -> the names that the service answers to there; Compose gives the same two."""
+    return {
+        file.networks.get(name, Resource(name=name)).full_name(project): [
+            service.name,
+            container_name(project, service.name),
+            *aliases,
+        ]
+        for name, aliases in service.networks.items()
+    }
+
+
 def create(
     client: docker.DockerClient,
     service: Service,
     *,
-    project: str,
     image: str,
     name: str,
     labels: Mapping[str, str],
     ports: Mapping[int, int],
-    root: Path,
+    networks: Mapping[str, list[str]],
+    binds: list[str],
 ) -> str:
     """Make a container and return its id; nothing runs yet. `ports`: inside -> outside."""
     api = client.api
-    host_config = api.create_host_config(
-        binds=[_bind(mount, project, root) for mount in service.mounts if mount.type != "tmpfs"],
-        tmpfs={mount.target: "" for mount in service.mounts if mount.type == "tmpfs"} or None,
-        port_bindings={
-            f"{port.target}/{port.protocol}": ("127.0.0.1", ports.get(port.target) or None)
-            for port in service.ports
-        },
-        restart_policy={"Name": service.restart},
-        mem_limit=service.memory or None,
-        nano_cpus=int(service.cpus * NANO) or None,
-        shm_size=service.shm_size or None,
-        network_mode=service.network_mode or f"{project}_{service.networks[0]}",
-        init=service.init or None,
-        read_only=service.read_only,
-        cap_add=list(service.cap_add) or None,
-        cap_drop=list(service.cap_drop) or None,
-        extra_hosts=dict(service.extra_hosts) or None,
-        log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": "3"}),
-    )
-    networking: Any = None
-    if service.networks:
-        aliases = api.create_endpoint_config(
-            aliases=[service.name, container_name(project, service.name)]
-        )
-        networking = {"EndpointsConfig": {f"{project}_{service.networks[0]}": aliases}}
+    first = next(iter(networks), "")
+    endpoint: Any = None
+    if first:
+        config = api.create_endpoint_config(aliases=networks[first])
+        endpoint = {"EndpointsConfig": {first: config}}
     made = api.create_container(
         image=image,
         name=name,
@@ -68,88 +61,111 @@ def create(
         environment=dict(service.environment),
         labels=dict(labels),
         ports=[(port.target, port.protocol) for port in service.ports],
-        host_config=host_config,
-        networking_config=networking,
+        host_config=_host_config(client, service, ports, first, binds),
+        networking_config=endpoint,
         healthcheck=_health(service),
         user=service.user or None,
         working_dir=service.working_dir or None,
         stop_signal=service.stop_signal or None,
+        stop_timeout=service.stop_grace,
         hostname=None if service.network_mode == "host" else service.name,
         detach=True,
     )
     identifier = str(made["Id"])
-    for network in service.networks[1:]:
-        api.connect_container_to_network(identifier, f"{project}_{network}", aliases=[service.name])
+    for network in list(networks)[1:]:
+        api.connect_container_to_network(identifier, network, aliases=networks[network])
     return identifier
+
+
+def binds(file: ComposeFile, service: Service, project: str) -> list[str]:
+    """Volumes and folders, as the engine takes them."""
+    return [
+        _bind(mount, file, project, Path(file.root))
+        for mount in service.mounts
+        if mount.type != "tmpfs"
+    ]
+
+
+def _host_config(
+    client: docker.DockerClient,
+    service: Service,
+    ports: Mapping[int, int],
+    network: str,
+    binds: list[str],
+) -> Any:
+    return client.api.create_host_config(
+        binds=binds,
+        tmpfs={m.target: _tmpfs(m) for m in service.mounts if m.type == "tmpfs"} or None,
+        port_bindings={
+            f"{port.target}/{port.protocol}": (LOOPBACK, ports.get(port.target) or None)
+            for port in service.ports
+        },
+        restart_policy={"Name": service.restart, "MaximumRetryCount": service.restart_retries},
+        mem_limit=service.memory or None,
+        nano_cpus=int(service.cpus * NANO) or None,
+        shm_size=service.shm_size or None,
+        ulimits=[
+            Ulimit(name=name, soft=limit.soft, hard=limit.hard)
+            for name, limit in service.ulimits.items()
+        ]
+        or None,
+        network_mode=service.network_mode or network,
+        init=service.init or None,
+        read_only=service.read_only,
+        cap_add=list(service.cap_add) or None,
+        cap_drop=list(service.cap_drop) or None,
+        extra_hosts=dict(service.extra_hosts) or None,
+        log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": "3"}),
+    )
 
 
 def stop_seconds(attributes: Mapping[str, Any]) -> int:
     """How long a container may take to stop before it is killed."""
-    return int(attributes["Config"].get("StopTimeout") or 30)
+    return int(attributes["Config"].get("StopTimeout") or STOPS_WITHIN)
 
 
-def run(
-    client: docker.DockerClient,
-    identifier: str,
-    argv: Sequence[str],
-    stdin: bytes,
-    environment: Mapping[str, str],
-) -> bytes:
-    """Run a program inside; returns its standard output. Raises SandboxError when it fails."""
+def stop(client: docker.DockerClient, identifier: str) -> Mapping[str, Any]:
+    """Stop it cleanly; returns its state afterwards. Safe on a stopped or paused one."""
     api = client.api
-    made = api.exec_create(identifier, list(argv), stdin=bool(stdin), environment=dict(environment))
-    if not stdin:
-        out, err = api.exec_start(made["Id"], demux=True)
+    attributes = api.inspect_container(identifier)
+    if attributes["State"]["Paused"]:
+        api.unpause(identifier)
+    api.stop(identifier, timeout=stop_seconds(attributes))
+    state: Mapping[str, Any] = api.inspect_container(identifier)["State"]
+    return state
+
+
+def remove(client: docker.DockerClient, identifier: str, *, cleanly: bool = True) -> None:
+    """Stop and remove; volumes stay. Safe when it is gone, or going, already."""
+    with contextlib.suppress(NotFound):
+        if cleanly:
+            stop(client, identifier)
+        try:
+            client.api.remove_container(identifier, force=True, v=False)
+        except APIError as error:
+            if error.status_code != 409:  # someone else is removing it
+                raise
+            client.api.wait(identifier, condition="removed")
+
+
+def _bind(mount: Mount, file: ComposeFile, project: str, root: Path) -> str:
+    if mount.type == "bind":
+        source = str((root / Path(mount.source).expanduser()).resolve())
     else:
-        out, err = _with_input(api.exec_start(made["Id"], socket=True), stdin)
-    code = api.exec_inspect(made["Id"])["ExitCode"]
-    if code:
-        lines = [line for line in (err or b"").decode("utf-8", "replace").splitlines() if line]
-        raise SandboxError(
-            f"{argv[0]} failed ({code})", hint=lines[-1] if lines else "it said nothing"
-        )
-    return out or b""
-
-
-def _with_input(connection: Any, stdin: bytes) -> tuple[bytes, bytes]:
-    """Write standard input, close it, then read Docker's multiplexed output frames."""
-    raw = getattr(connection, "_sock", connection)
-    out: dict[int, list[bytes]] = {1: [], 2: []}
-    try:
-        raw.sendall(stdin)
-        raw.shutdown(socket.SHUT_WR)
-        while header := _exactly(raw, 8):
-            stream, length = struct.unpack(">BxxxL", header)
-            out.setdefault(stream, []).append(_exactly(raw, length))
-    finally:
-        connection.close()
-    return b"".join(out[1]), b"".join(out[2])
-
-
-def _exactly(raw: Any, count: int) -> bytes:
-    pieces: list[bytes] = []
-    while count:
-        piece = raw.recv(min(count, 1 << 16))
-        if not piece:
-            break
-        pieces.append(piece)
-        count -= len(piece)
-    return b"".join(pieces)
-
-
-def _bind(mount: Mount, project: str, root: Path) -> str:
-    source = (
-        str((root / Path(mount.source).expanduser()).resolve())
-        if mount.type == "bind"
-        else f"{project}_{mount.source}"
-    )
+        source = file.volumes[mount.source].full_name(project)
     return f"{source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
+
+
+def _tmpfs(mount: Mount) -> str:
+    return ",".join(filter(None, (mount.options, "ro" if mount.read_only else "")))
 
 
 def _health(service: Service) -> dict[str, Any] | None:
     health = service.health
     if health is None:
         return None
+    if health.off:
+        return {"test": ["NONE"]}
     return {
         "test": list(health.test),
         "interval": health.interval,

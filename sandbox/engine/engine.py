@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException
 
-from sandbox.engine import containers, labels
+from sandbox.engine import containers, labels, programs
+from sandbox.engine.ports import Ports
 from sandbox.engine.starting import Starting
-from sandbox.errors import Unreachable
+from sandbox.engine.trouble import told
+from sandbox.errors import Refused, Unreachable
 from sandbox.images import product
-from sandbox.plan import Observed, Plan
+from sandbox.plan import Observed, Plan, Seen
 from sandbox.report import Report
-
-DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-TIMEOUT = 120  # seconds for one request to the engine
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """One container as `status` shows it. `product` names what really runs."""
+    """One container as `status` shows it.
+
+    `image` is what the file asks for, `product` names what really runs; `ports`: inside ->
+    127.0.0.1's; `started_at`: RFC 3339, "" when it never ran; `baseline`: the state it was reset
+    to, if any.
+    """
 
     service: str
     state: str
@@ -34,116 +37,118 @@ class ServiceStatus:
     image: str
     product: str
     ports: Mapping[int, int]
-
-
-def connect(*, environment: Mapping[str, str]) -> Engine:
-    """The engine of DOCKER_HOST, else the current context's, else the default socket's.
-
-    Raises Unreachable with what was tried and how to get one.
-    """
-    address = environment.get("DOCKER_HOST") or _context_host(environment) or DEFAULT_SOCKET
-    try:
-        client = docker.DockerClient(base_url=address, timeout=TIMEOUT)
-        client.ping()
-    except (DockerException, OSError):
-        raise Unreachable(
-            f"no Docker engine answers at {address}",
-            hint="start it, set DOCKER_HOST, or let ./inv up --yes install one on Debian or Ubuntu",
-        ) from None
-    return Engine(client)
-
-
-def _context_host(environment: Mapping[str, str]) -> str:
-    """The current context's endpoint, from Docker's own configuration."""
-    home = Path(environment.get("DOCKER_CONFIG") or Path("~/.docker").expanduser())
-    try:
-        config = json.loads((home / "config.json").read_text())
-    except (OSError, ValueError):
-        config = {}
-    wanted = environment.get("DOCKER_CONTEXT") or config.get("currentContext") or "default"
-    if wanted == "default":
-        return ""
-    for meta in home.glob("contexts/meta/*/meta.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            facts = json.loads(meta.read_text())
-            if facts["Name"] == wanted:
-                return str(facts["Endpoints"]["docker"]["Host"])
-    raise Unreachable(
-        f"Docker's current context is {wanted!r}, and it is not defined",
-        hint="docker context use default, or set DOCKER_HOST",
-    )
+    started_at: str = ""
+    baseline: str = ""
 
 
 class Engine:
     """Use by project (Compose's name for one set of containers) and service."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
+    def __init__(self, client: docker.DockerClient, *, address: str) -> None:
         self.client = client
+        self.address = address
 
     # --- looking ---------------------------------------------------------------------------------
 
-    def observe(self, project: str) -> tuple[Observed, ...]:
-        """The project's containers, ours or Compose's own."""
-        filters = {"label": [f"{labels.PROJECT}={project}", f"{labels.ONE_OFF}=False"]}
-        found = self.client.api.containers(all=True, filters=filters)
-        seen = [_observed(one) for one in found if labels.TEMPORARY not in one["Labels"]]
-        return tuple(sorted(seen, key=lambda one: one.service))
-
-    def status(self, project: str) -> tuple[ServiceStatus, ...]:
-        return tuple(
-            ServiceStatus(
-                service=one.service,
-                state=one.state,
-                health=one.health,
-                image=one.image,
-                product=product(self._tag(one.image), one.image),
-                ports=one.ports,
-            )
-            for one in self.observe(project)
+    @told
+    def observe(self, project: str) -> Seen:
+        """What stands here, made by us or by Compose."""
+        volumes = self.client.api.volumes()["Volumes"] or []
+        return Seen(
+            containers=tuple(
+                sorted(map(_observed, self._found(project)), key=lambda one: one.service)
+            ),
+            networks={one["Name"]: _project(one) for one in self.client.api.networks()},
+            volumes={one["Name"]: _project(one) for one in volumes},
         )
 
+    @told
+    def status(self, project: str) -> tuple[ServiceStatus, ...]:
+        found = []
+        for raw in sorted(self._found(project), key=lambda one: str(_observed(one).service)):
+            one = _observed(raw)
+            state = self.client.api.inspect_container(one.id)["State"]
+            found.append(
+                ServiceStatus(
+                    service=one.service,
+                    state=one.state,
+                    health=one.health,
+                    image=one.image,
+                    product=product(self._tag(raw), one.image),
+                    ports=one.ports,
+                    started_at="" if state["StartedAt"].startswith("0001") else state["StartedAt"],
+                    baseline=raw["Labels"].get(labels.BASELINE, ""),
+                )
+            )
+        return tuple(found)
+
+    @told
     def published(self, project: str, service: str, port: int) -> int:
         """The port on 127.0.0.1 behind which `service` answers. Raises Unreachable."""
-        for one in self.observe(project):
-            if one.service == service:
-                if one.state == "running" and port in one.ports:
-                    return one.ports[port]
-                raise Unreachable(
-                    f"{service} of {project} is {one.state}", hint="./inv up starts it"
-                )
-        raise Unreachable(f"{service} of {project} does not run", hint="./inv up starts it")
+        one = self._one(project, service)
+        if one.state == "running" and port in one.ports:
+            return one.ports[port]
+        what = one.state if one.state != "running" else f"running without a port for {port}"
+        raise Unreachable(f"{service} of {project} is {what}", hint="./inv up starts it")
 
+    @told
     def environment(self, project: str, service: str) -> dict[str, str]:
         """The environment that the running container really has."""
-        pairs = self._container(project, service).attrs["Config"]["Env"] or []
+        attributes = self.client.api.inspect_container(self._one(project, service).id)
+        pairs = attributes["Config"]["Env"] or []
         return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
     def logs(self, project: str, service: str, *, follow: bool, tail: int) -> Iterator[str]:
-        stream = self._container(project, service).logs(stream=True, follow=follow, tail=tail)
+        """Its last `tail` lines, then, with `follow`, what comes."""
+        identifier = told(self._one)(project, service).id
+        stream = self.client.api.logs(identifier, stream=True, follow=follow, tail=tail)
         left = b""
-        for piece in stream:
-            *lines, left = (left + piece).split(b"\n")
-            yield from (line.decode("utf-8", "replace") for line in lines)
+        try:
+            for piece in stream:
+                *lines, left = (left + piece).split(b"\n")
+                yield from (line.decode("utf-8", "replace") for line in lines)
+        finally:
+            stream.close()
         if left:
             yield left.decode("utf-8", "replace")
 
     # --- doing -----------------------------------------------------------------------------------
 
-    def apply(self, plan: Plan, report: Report) -> None:
-        """Run a plan: images, network, volumes, then each service as its dependencies allow."""
-        if plan.file.services:
-            Starting(self.client, plan, report).run()
+    @told
+    def apply(self, plan: Plan, report: Report, *, instead: Mapping[str, str] = {}) -> None:
+        """Run a plan: images, networks, volumes, then each service as its dependencies allow.
 
-    def down(self, project: str) -> None:
-        """Stop and remove containers and networks. Volumes always stay (P9)."""
+        Returns when every service is healthy. `instead`: service -> image id, for a new container
+        that shall begin with a baseline's data.
+        """
+        ports = Ports(self.client, local=self.address.startswith("unix:"))
+        Starting(self.client, plan, report, ports=ports, instead=instead).run()
+
+    @told
+    def down(self, project: str, *, volumes: bool = False) -> None:
+        """Stop and remove containers and networks. Volumes stay (P9).
+
+        `volumes`: remove them too; Refused, and nothing is changed, unless the Compose file labels
+        each of them `sandbox.disposable: "true"`, which production's never are.
+        """
         filters = {"label": f"{labels.PROJECT}={project}"}
-        found = self.client.api.containers(all=True, filters=filters)
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda one: self._remove(one["Id"]), found))
-        for network in self.client.networks.list(filters=filters):
+        found = (self.client.api.volumes(filters=filters)["Volumes"] or []) if volumes else []
+        for volume in found:
+            if (volume["Labels"] or {}).get(labels.DISPOSABLE) != "true":
+                raise Refused(
+                    f"volume {volume['Name']} of {project} is kept: it is not marked as disposable",
+                    hint="production's data is never removed from here",
+                )
+        for wave in _last_first(self.client.api.containers(all=True, filters=filters)):
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda one: containers.remove(self.client, one), wave))
+        for network in self.client.api.networks(filters=filters):
             with contextlib.suppress(APIError):  # another project's container is still in it
-                network.remove()
+                self.client.api.remove_network(network["Id"])
+        for volume in found:
+            self.client.api.remove_volume(volume["Name"])
 
+    @told
     def exec(
         self,
         project: str,
@@ -157,42 +162,75 @@ class Engine:
 
         Raises SandboxError with the last line that it wrote to standard error.
         """
-        container = self._container(project, service)
-        return containers.run(self.client, container.id, argv, stdin, environment)
+        one = self._one(project, service)
+        if one.state != "running":
+            raise Unreachable(f"{service} of {project} is {one.state}", hint="./inv up starts it")
+        return programs.run(self.client, one.id, argv, stdin, environment)
 
-    def _remove(self, identifier: str) -> None:
-        with contextlib.suppress(NotFound):
-            container = self.client.containers.get(identifier)
-            container.stop(timeout=containers.stop_seconds(container.attrs))
-            container.remove(force=True, v=False)
+    # --- inside ----------------------------------------------------------------------------------
 
-    def _container(self, project: str, service: str) -> Any:
-        for one in self.observe(project):
+    def _found(self, project: str) -> list[Mapping[str, Any]]:
+        """The project's containers, without those that a swap has put aside."""
+        filters = {"label": [f"{labels.PROJECT}={project}", f"{labels.ONE_OFF}=False"]}
+        found = self.client.api.containers(all=True, filters=filters)
+        return [one for one in found if labels.in_place(_observed(one).name)]
+
+    def _one(self, project: str, service: str) -> Observed:
+        for one in map(_observed, self._found(project)):
             if one.service == service:
-                return self.client.containers.get(one.id)
+                return one
         raise Unreachable(f"{service} of {project} does not run", hint="./inv up starts it")
 
-    def _tag(self, image: str) -> str:
+    def _tag(self, raw: Mapping[str, Any]) -> str:
         """What the image that runs is called here: an offline one carries its own repository."""
-        with contextlib.suppress(DockerException):
-            for tag in self.client.images.get(image).tags:
-                if tag.startswith("sandbox-offline/"):
-                    return str(tag)
-        return image
+        for image in (raw["Labels"].get(labels.IMAGE), raw["ImageID"]):
+            with contextlib.suppress(DockerException):
+                for tag in self.client.images.get(image).tags:
+                    if tag.startswith("sandbox-offline/"):
+                        return str(tag)
+        return str(raw["Image"])
+
+
+def detached_environment(address: str) -> dict[str, str]:
+    """For a program of ours that goes on alone: the same engine."""
+    return {**os.environ, "DOCKER_HOST": address}
+
+
+def _project(raw: Mapping[str, Any]) -> str:
+    return str((raw.get("Labels") or {}).get(labels.PROJECT, ""))
 
 
 def _observed(raw: Mapping[str, Any]) -> Observed:
-    status = raw.get("Status", "")
-    words = status.replace("(", " ").replace(")", " ").split()
+    words = raw.get("Status", "").replace("(", " ").replace(")", " ").split()
     health = next((word for word in ("unhealthy", "healthy", "starting") if word in words), "")
     tags = raw["Labels"]
+    number = tags.get(labels.NUMBER, "1")
+    names = [name.lstrip("/") for name in raw["Names"] or [] if "/" not in name.lstrip("/")]
     return Observed(
         id=raw["Id"],
-        name=raw["Names"][0].lstrip("/") if raw["Names"] else raw["Id"][:12],
+        name=names[0] if names else raw["Id"][:12],
         service=tags.get(labels.SERVICE, ""),
         state=raw["State"],
         health=health,
         config_hash=tags.get(labels.CONFIG_HASH, ""),
         image=tags.get(labels.REFERENCE) or raw["Image"],
         ports={p["PrivatePort"]: p["PublicPort"] for p in raw["Ports"] if p.get("PublicPort")},
+        number=int(number) if number.isdigit() else 1,
+        image_id=raw["ImageID"],
     )
+
+
+def _last_first(found: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Containers in waves: what depends on others goes before them."""
+    left = {one["Id"]: one["Labels"] for one in found}
+    while left:
+        needed = {
+            part.partition(":")[0]
+            for tags in left.values()
+            for part in tags.get(labels.DEPENDS_ON, "").split(",")
+        }
+        wave = [one for one, tags in left.items() if tags.get(labels.SERVICE) not in needed]
+        wave = wave or list(left)
+        yield wave
+        for one in wave:
+            del left[one]

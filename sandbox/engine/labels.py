@@ -4,9 +4,10 @@ The names are those that Docker Compose v2 gives (pkg/api/labels.go)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
-from sandbox.compose import Service
+from sandbox.compose import Resource, Service
 from sandbox.plan import Plan, config_hash
 
 PROJECT = "com.docker.compose.project"
@@ -23,14 +24,32 @@ NETWORK = "com.docker.compose.network"
 VOLUME = "com.docker.compose.volume"
 
 REFERENCE = "sandbox.image"  # the image that the file asks for, where another one runs
-TEMPORARY = "sandbox.temporary"  # a container that is not in its place yet
-BASELINE = "sandbox.baseline"  # an image that a playground can be reset to
+NETWORKS = "sandbox.networks"  # full name -> aliases, to put a container back on its networks
+BASELINE = "sandbox.baseline"  # on an image: the name of the state that it keeps
+GENERATION = "sandbox.generation"  # images of one moment carry the same
+SERVICES = "sandbox.services"  # all services of that moment
+OWNER = "sandbox.project"  # whose baseline it is
+DISPOSABLE = "sandbox.disposable"  # on a volume: `down` may remove it when asked to
 
 COMPOSE_VERSION = "2.40.3"  # the version whose labels these are
+NEXT = ".next"  # the name of a container that is about to take its place
+OLD = ".old"  # of one that waits for the new one to be ready
+GONE = ".gone"  # of one whose successor is in place for good
+
+
+def in_place(name: str) -> bool:
+    """Whether a container is the service's, and not one of a swap's three others."""
+    return not name.endswith((NEXT, OLD, GONE))
 
 
 def of_container(
-    plan: Plan, service: Service, image_id: str, *, config_files: str, working_dir: str
+    plan: Plan,
+    service: Service,
+    image_id: str,
+    *,
+    config_files: str,
+    working_dir: str,
+    networks: Mapping[str, list[str]],
 ) -> dict[str, str]:
     depends = ",".join(f"{name}:{how}:false" for name, how in service.depends_on.items())
     return {
@@ -46,12 +65,15 @@ def of_container(
         IMAGE: image_id,
         DEPENDS_ON: depends,
         REFERENCE: service.image,
+        NETWORKS: json.dumps(networks, sort_keys=True),
     }
 
 
-def of_network(project: str, name: str) -> Mapping[str, str]:
-    return {PROJECT: project, NETWORK: name, VERSION: COMPOSE_VERSION}
+def of_network(project: str, resource: Resource) -> dict[str, str]:
+    own = {PROJECT: project, NETWORK: resource.name, VERSION: COMPOSE_VERSION}
+    return {**resource.labels, **own}
 
 
-def of_volume(project: str, name: str) -> Mapping[str, str]:
-    return {PROJECT: project, VOLUME: name, VERSION: COMPOSE_VERSION}
+def of_volume(project: str, resource: Resource) -> dict[str, str]:
+    own = {PROJECT: project, VOLUME: resource.name, VERSION: COMPOSE_VERSION}
+    return {**resource.labels, **own}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -14,71 +12,81 @@ import docker
 from docker.errors import APIError, NotFound
 
 from sandbox.compose import Service
-from sandbox.engine import containers, labels
-from sandbox.errors import Refused, SandboxError, Unreachable
+from sandbox.engine import containers, labels, watching
+from sandbox.engine.ports import Ports, bound
+from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.images import ImageFacts, ensure
-from sandbox.plan import Plan, Step
+from sandbox.plan import Plan, Step, networks_of, volumes_of
 from sandbox.report import Report
 from sandbox.report import Step as Done
 
-POLL = 0.1  # seconds
-WITHIN = 180.0  # seconds for a service to become healthy
+SECRETS = ("PASSWORD", "API_KEY")
+TAKEN = ("port is already allocated", "address already in use", "ports are not available")
+ATTEMPTS = 3  # to find a free port that nobody takes in between
 
 
 class Starting:
-    """One `up` of one project."""
+    """One `up` of one project. `instead`: service -> the id of an image to run in its place."""
 
-    def __init__(self, client: docker.DockerClient, plan: Plan, report: Report) -> None:
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        plan: Plan,
+        report: Report,
+        *,
+        ports: Ports,
+        instead: Mapping[str, str],
+    ) -> None:
         self._client = client
         self._plan = plan
         self._report = report
+        self._ports = ports
+        self._instead = instead
         self._root = Path(plan.file.root)
         self._images: dict[str, ImageFacts] = {}
-        self._ended = {name: threading.Event() for name in plan.file.services}
+        self._up = {name: threading.Event() for name in plan.file.services}
         self._stop = threading.Event()
 
     def run(self) -> None:
         """Raises the first failure; the containers that run by then stay, the next run goes on."""
-        steps = {step.service: step for step in self._plan.steps}
-        fresh = [step for step in self._plan.changes if step.action in ("create", "recreate")]
+        steps = [step for step in self._plan.steps if step.service in self._up]
         if self._plan.changes:
             self._check_passwords()
             self._check_ports()
-            self._ensure_images({self._service(step).image for step in fresh})
-            self._ensure_networks()
-            self._ensure_volumes()
-        with ThreadPoolExecutor(len(steps)) as pool:
-            futures = [pool.submit(self._one, step) for step in steps.values()]
+            self._ensure_images()
+            self._make_networks()
+            self._make_volumes()
+            for orphan in self._plan.orphans:
+                containers.remove(self._client, orphan.id)
+        with ThreadPoolExecutor(max(len(steps), 1)) as pool:
+            futures = [pool.submit(self._one, step) for step in steps if step.kind == "container"]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if any(f.done() and f.exception() for f in futures):
-                    self._stop.set()
+            except BaseException:
+                self._stop.set()
+                raise
         errors = [e for f in futures if (e := f.exception()) is not None]
         for error in [e for e in errors if not isinstance(e, _Stopped)] or errors:
             raise error
 
-    def _service(self, step: Step) -> Service:
-        return self._plan.file.services[step.service]
+    def _label(self, service: Service) -> str:
+        return f"{service.name} of {self._plan.project}"
+
+    def _where(self, service: Service, key: str) -> str:
+        return f"{self._plan.file.file}:{service.line}: services.{service.name}.{key}"
 
     def _one(self, step: Step) -> None:
-        service = self._service(step)
+        service = self._plan.file.services[step.service]
         try:
             for name, condition in service.depends_on.items():
                 self._await_other(name, condition)
             began = time.monotonic()
             identifier = self._bring(step, service)
-            self._ended[service.name].set()
-            if service.health is not None:
-                self._await_health(identifier, service)
+            self._up[service.name].set()
+            watching.healthy(self._client, identifier, self._label(service), self._check_stop)
             if step.action != "keep":
-                self._report(
-                    Done(
-                        name=f"{self._plan.project} {service.name}",
-                        detail=step.action,
-                        seconds=time.monotonic() - began,
-                    )
-                )
+                name, seconds = f"{self._plan.project} {service.name}", time.monotonic() - began
+                self._report(Done(name=name, detail=step.action, seconds=seconds))
         except BaseException:
             self._stop.set()
             raise
@@ -86,188 +94,181 @@ class Starting:
     def _bring(self, step: Step, service: Service) -> str:
         """The id of a container that runs."""
         present = self._plan.present.get(service.name)
-        if step.action == "keep" and present is not None:
+        if present is not None and step.action == "keep":
             return present.id
-        if step.action == "start" and present is not None:
-            identifier = present.id
-        else:
-            if present is not None:
-                self._take_away(present.id)
-            identifier = self._create(service, present.ports if present else {})
-        try:
-            self._client.api.start(identifier)
-        except APIError as error:
-            raise _start_error(error, service, self._plan) from None
-        return identifier
+        if present is not None and step.action == "start":
+            if present.state == "paused":
+                self._client.api.unpause(present.id)
+            return self._start(present.id, service)
+        old: Mapping[int, int] = {}
+        if present is not None:
+            old = bound(self._client.api.inspect_container(present.id))
+            containers.remove(self._client, present.id)
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._start(self._create(service, old if attempt == 0 else {}), service)
+            except _PortTaken:
+                if all(port.published for port in service.ports) or attempt == ATTEMPTS - 1:
+                    raise
+                containers.remove(self._client, self._name(service))
+        raise AssertionError("unreachable")
 
     def _create(self, service: Service, old_ports: Mapping[int, int]) -> str:
-        name = containers.container_name(self._plan.project, service.name)
-        self._take_away(name)  # a half-made one of an interrupted run
+        self._remove_leftover(self._name(service))
+        project, file = self._plan.project, self._plan.file
+        networks = containers.networks(file, service, project)
         facts = self._images[service.image]
         tags = labels.of_container(
             self._plan,
             service,
             facts.id,
-            config_files=str(self._root / self._plan.file.file),
+            config_files=str(self._root / file.file),
             working_dir=str(self._root),
+            networks=networks,
         )
-        ports = {
-            port.target: port.published or old_ports.get(port.target, 0) for port in service.ports
-        }
         return containers.create(
             self._client,
             service,
-            project=self._plan.project,
-            image=facts.id,
-            name=name,
+            image=self._instead.get(service.name) or facts.tag,
+            name=self._name(service),
             labels=tags,
-            ports=ports,
-            root=self._root,
+            ports={
+                p.target: p.published or self._free(service, p.target, old_ports)
+                for p in service.ports
+            },
+            networks=networks,
+            binds=containers.binds(file, service, project),
         )
 
-    def _take_away(self, identifier: str) -> None:
-        with contextlib.suppress(NotFound):
-            found = self._client.containers.get(identifier)
-            if found.labels.get(labels.PROJECT) != self._plan.project:
-                raise Refused(
-                    f"a container called {found.name} is there and is not ours",
-                    hint=f"docker rm {found.name}, if nobody needs it",
+    def _free(self, service: Service, target: int, old: Mapping[int, int]) -> int:
+        """Where the file says 0: the port that it had, else one that is always the same."""
+        if target in old and not self._ports.holder(old[target]):
+            return old[target]
+        return self._ports.free(f"{self._plan.project}/{service.name}/{target}")
+
+    def _start(self, identifier: str, service: Service) -> str:
+        try:
+            self._client.api.start(identifier)
+        except APIError as error:
+            text = str(error.explanation or error)
+            if any(words in text.lower() for words in TAKEN):
+                numbers = ", ".join(
+                    str(p) for p in bound(self._client.api.inspect_container(identifier)).values()
                 )
-            found.stop(timeout=containers.stop_seconds(found.attrs))
-            found.remove(force=True)
+                raise _PortTaken(
+                    f"a port that {self._label(service)} needs is taken: {numbers}",
+                    where=self._where(service, "ports"),
+                    hint="free it, or set another one (0: any free one)",
+                ) from None
+            raise SandboxError(f"{self._label(service)} does not start: {text}") from None
+        return identifier
+
+    def _name(self, service: Service) -> str:
+        return containers.container_name(self._plan.project, service.name)
+
+    def _remove_leftover(self, name: str) -> None:
+        """A container of this name that `observe` did not show: made a moment ago, or not ours."""
+        try:
+            found = self._client.api.inspect_container(name)
+        except NotFound:
+            return
+        if (found["Config"]["Labels"] or {}).get(labels.PROJECT) != self._plan.project:
+            raise Refused(
+                f"a container called {name} is there and is not ours",
+                hint=f"docker rm {name}, if nobody needs it",
+            )
+        containers.remove(self._client, found["Id"])
 
     # --- waiting ---------------------------------------------------------------------------------
 
     def _await_other(self, name: str, condition: str) -> None:
-        while not self._ended[name].wait(POLL):
+        while not self._up[name].wait(watching.FIRST_POLL):
             self._check_stop()
-        other = self._plan.file.services[name]
         identifier = containers.container_name(self._plan.project, name)
+        label = f"{name} of {self._plan.project}"
         if condition == "service_healthy":
-            if other.health is None:
-                raise SandboxError(f"{name} has no healthcheck to wait for")
-            self._await_health(identifier, other)
+            watching.healthy(self._client, identifier, label, self._check_stop)
         elif condition == "service_completed_successfully":
-            self._await_exit(identifier, name)
-
-    def _await_health(self, identifier: str, service: Service) -> None:
-        began = time.monotonic()
-        while True:
-            state = self._client.api.inspect_container(identifier)["State"]
-            if state.get("Health", {}).get("Status") == "healthy":
-                return
-            if state["Status"] in ("exited", "dead"):
-                raise Unreachable(
-                    f"{service.name} of {self._plan.project} stopped (exit {state['ExitCode']})",
-                    hint=self._last_line(identifier),
-                )
-            if time.monotonic() - began > WITHIN:
-                raise Unreachable(
-                    f"{service.name} of {self._plan.project} is not healthy after {WITHIN:.0f} s",
-                    hint=self._last_line(identifier),
-                )
-            self._check_stop()
-            time.sleep(POLL)
-
-    def _await_exit(self, identifier: str, name: str) -> None:
-        while True:
-            state = self._client.api.inspect_container(identifier)["State"]
-            if state["Status"] == "exited":
-                if state["ExitCode"]:
-                    raise SandboxError(f"{name} ended with exit code {state['ExitCode']}")
-                return
-            self._check_stop()
-            time.sleep(POLL)
+            watching.ended(self._client, identifier, label, self._check_stop)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise _Stopped("another service failed")
 
-    def _last_line(self, identifier: str) -> str:
-        text = self._client.api.logs(identifier, tail=5).decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else "its log is empty"
-
-    # --- what services need ----------------------------------------------------------------------
+    # --- before anything changes -----------------------------------------------------------------
 
     def _check_passwords(self) -> None:
         """An empty password would make a server that anyone may enter."""
         for service in self._plan.file.services.values():
             for name, value in service.environment.items():
-                if not value and name.endswith(("PASSWORD", "API_KEY")):
-                    raise Refused(
-                        f"{name} is empty",
-                        where=f"{self._plan.file.file}: services.{service.name}.environment",
+                if not value and name.endswith(SECRETS) and service.ports:
+                    raise ConfigError(
+                        f"{name} is empty: anyone could enter",
+                        where=self._where(service, f"environment.{name}"),
                         hint="./inv env writes passwords",
                     )
 
     def _check_ports(self) -> None:
         """A taken port is named before anything changes."""
+        own = {port for one in self._plan.present.values() for port in one.ports.values()}
+        own |= {port for one in self._plan.orphans for port in one.ports.values()}
         for step in self._plan.changes:
-            present = self._plan.present.get(step.service)
-            held = set(present.ports.values()) if present and present.state == "running" else set()
-            for port in self._service(step).ports:
-                if port.published and port.published not in held and _taken(port.published):
+            service = self._plan.file.services.get(step.service)
+            if service is None or step.kind != "container":
+                continue
+            for port in service.ports:
+                holder = "" if port.published in own else self._ports.holder(port.published)
+                if port.published and holder:
                     raise Unreachable(
-                        f"port {port.published} is taken, and {step.service} of "
-                        f"{self._plan.project} needs it",
-                        where=f"{self._plan.file.file}: services.{step.service}.ports",
+                        f"port {port.published}, which {self._label(service)} needs, is taken by "
+                        f"{holder}",
+                        where=self._where(service, "ports"),
                         hint="free it, or set another one (0: any free one) in the env file",
                     )
 
-    def _ensure_images(self, references: set[str]) -> None:
+    def _ensure_images(self) -> None:
+        """The images of what will be made; those that run are not looked for again."""
+        fresh = [
+            self._plan.file.services[step.service]
+            for step in self._plan.changes
+            if step.action in ("create", "recreate")
+        ]
+        wanted = {service.image: self._where(service, "image") for service in fresh}
         with ThreadPoolExecutor(4) as pool:
             found = pool.map(
-                lambda reference: ensure(self._client, reference, report=self._report), references
+                lambda pair: ensure(
+                    self._client, pair[0], service_hint=pair[1], report=self._report
+                ),
+                wanted.items(),
             )
             self._images = {facts.reference: facts for facts in found}
 
-    def _ensure_networks(self) -> None:
-        wanted = {name for s in self._plan.file.services.values() for name in s.networks}
-        for name in sorted(wanted):
-            full = f"{self._plan.project}_{name}"
-            if not self._client.networks.list(names=[f"^{full}$"]):
+    def _make_networks(self) -> None:
+        project, missing = self._plan.project, self._missing("network")
+        for resource in networks_of(self._plan.file).values():
+            if resource.full_name(project) in missing:
                 self._client.networks.create(
-                    full, labels=dict(labels.of_network(self._plan.project, name))
+                    resource.full_name(project),
+                    driver="bridge",
+                    internal=resource.internal,
+                    labels=labels.of_network(project, resource),
                 )
 
-    def _ensure_volumes(self) -> None:
-        wanted = {
-            mount.source
-            for service in self._plan.file.services.values()
-            for mount in service.mounts
-            if mount.type == "volume"
-        }
-        for name in sorted(wanted):
-            full = f"{self._plan.project}_{name}"
-            try:
-                self._client.volumes.get(full)
-            except NotFound:
+    def _make_volumes(self) -> None:
+        project, missing = self._plan.project, self._missing("volume")
+        for resource in volumes_of(self._plan.file).values():
+            if resource.full_name(project) in missing:
                 self._client.volumes.create(
-                    full, labels=dict(labels.of_volume(self._plan.project, name))
+                    resource.full_name(project), labels=labels.of_volume(project, resource)
                 )
 
+    def _missing(self, kind: str) -> set[str]:
+        return {step.service for step in self._plan.changes if step.kind == kind}
 
-class _Stopped(Exception):
+
+class _Stopped(SandboxError):
     """Another service failed first."""
 
 
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
-def _start_error(error: APIError, service: Service, plan: Plan) -> SandboxError:
-    text = str(error.explanation or error)
-    if "port is already allocated" in text or "address already in use" in text:
-        ports = ", ".join(str(port.published) for port in service.ports)
-        return Unreachable(
-            f"a port of {service.name} of {plan.project} is taken: {ports}",
-            hint="free it, or set another one (0: any free one) in the env file",
-        )
-    return SandboxError(f"{service.name} of {plan.project} does not start: {text}")
+class _PortTaken(Unreachable):
+    """Between the look and the start somebody took the port."""

@@ -1,0 +1,91 @@
+"""Waits until containers are healthy, faster than the engine's own checks begin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import docker
+from docker.errors import APIError
+
+from sandbox.engine import programs
+from sandbox.errors import SandboxError, Unreachable
+
+FIRST_POLL, LAST_POLL = 0.05, 0.4  # seconds
+WITHIN = 180.0  # seconds for a service to become healthy
+SETTLES = 0.15  # seconds after which a container without a check is believed to run
+CRASHES = 2  # restarts that are no accident any more
+
+Check = Callable[[], None]
+
+
+def healthy(
+    client: docker.DockerClient, identifier: str, label: str, check: Check = lambda: None
+) -> None:
+    """Return when the container's health check passes; run here, because the engine's first run
+    comes only after the check's interval. Raises Unreachable when it stops or takes too long.
+
+    A container without a check is ready when it still runs a moment later, or has ended well.
+    """
+    began, pause = time.monotonic(), FIRST_POLL
+    while True:
+        attributes = client.api.inspect_container(identifier)
+        state = attributes["State"]
+        if _ready(client, identifier, attributes, time.monotonic() - began):
+            return
+        crashed = attributes.get("RestartCount", 0) >= CRASHES
+        if state["Status"] in ("exited", "dead") or crashed:
+            raise Unreachable(
+                f"{label} stopped (exit {state['ExitCode']})", hint=last_line(client, identifier)
+            )
+        if time.monotonic() - began > WITHIN:
+            raise Unreachable(
+                f"{label} is not healthy after {WITHIN:.0f} s", hint=last_line(client, identifier)
+            )
+        check()
+        time.sleep(pause)
+        pause = min(pause * 1.3, LAST_POLL)
+
+
+def ended(client: docker.DockerClient, identifier: str, label: str, check: Check) -> None:
+    """Return when the container has ended well."""
+    while True:
+        state = client.api.inspect_container(identifier)["State"]
+        if state["Status"] == "exited":
+            if state["ExitCode"]:
+                raise SandboxError(
+                    f"{label} ended with exit code {state['ExitCode']}",
+                    hint=last_line(client, identifier),
+                )
+            return
+        check()
+        time.sleep(LAST_POLL)
+
+
+def last_line(client: docker.DockerClient, identifier: str) -> str:
+    """The last thing that a container said."""
+    text = client.api.logs(identifier, tail=5).decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "its log is empty"
+
+
+def _ready(
+    client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any], waited: float
+) -> bool:
+    state = attributes["State"]
+    test = (attributes["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
+    if test[0] == "NONE":
+        well = state["Status"] == "exited" and state["ExitCode"] == 0
+        return well or (state["Status"] == "running" and waited >= SETTLES)
+    if state["Status"] != "running":
+        return False
+    if (state.get("Health") or {}).get("Status") == "healthy":
+        return True
+    argv = ["/bin/sh", "-c", *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
+    try:
+        return programs.succeeds(client, identifier, argv)
+    except APIError as error:
+        if error.status_code in (400, 404, 409, 500):  # it has just stopped, or has no such program
+            return False
+        raise

@@ -56,7 +56,7 @@ class MongoAdmin:
             raise Refused(f"database {self._playground} is not a playground's", where="mongo")
         self._client.drop_database(self._playground)
         for role in ("keeper", "playground"):
-            identity = self._identities.get(role)  # type: ignore[call-overload]
+            identity = self._identities.get(role)
             if identity is not None:
                 self._client.admin.command("dropUser", identity.name)
         text = f"use {self._playground}; db.dropDatabase()"

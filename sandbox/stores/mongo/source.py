@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import bson
 from bson import json_util
@@ -77,7 +77,8 @@ class MongoSource:
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
         collection = self.client[self._space.database][dataset.name]
         if mask.keeps(dataset):
-            for batch in collection.find_raw_batches(batch_size=1000):
+            for raw in collection.find_raw_batches(batch_size=1000):
+                batch = cast(bytes, raw)
                 yield _documents(batch), batch
             return
         held: list[bytes] = []

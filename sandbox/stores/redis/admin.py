@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import redis
 
@@ -18,6 +18,9 @@ BEYOND = (
     "-@admin -@dangerous -@scripting -keys -scan -randomkey -flushall -flushdb -config -debug "
     "-swapdb -migrate -move -select -monitor -shutdown -dbsize +info"
 )
+
+
+Change = tuple[Statement, Callable[[], object]]
 
 
 class RedisAdmin:
@@ -59,14 +62,14 @@ class RedisAdmin:
             raise Refused(f"prefix {self._playground} is not a playground's", where="redis")
         names = [
             self._identities[r].name for r in ("keeper", "playground") if r in self._identities
-        ]  # type: ignore[index]
+        ]
         self._client.execute_command("ACL", "DELUSER", *names)
         return [Statement(text=f"ACL DELUSER {' '.join(names)}", why="the playground's logins")]
 
     def close(self) -> None:
         self._client.close()
 
-    def _changes(self) -> Iterator[tuple[Statement, object]]:
+    def _changes(self) -> Iterator[Change]:
         for role, identity in self._identities.items():
             rules = self._rules(role)
             secret = hashlib.sha256(identity.secret.encode()).hexdigest()
@@ -115,7 +118,7 @@ class RedisAdmin:
         finally:
             self._client.execute_command("ACL", "DELUSER", probe)
 
-    def _mark(self, prefix: str, environment: str) -> Iterator[tuple[Statement, object]]:
+    def _mark(self, prefix: str, environment: str) -> Iterator[Change]:
         present = read_marker(self._client, prefix)
         name = self._name if environment == "playground" else ""
         marker = Marker(project=self._project, environment=environment, playground=name)  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+"""Searches streams for originals of masked values (P8).
+
+Originals are held as fingerprints under a key that is random in each process: Python's own string
+hash. Neither they nor the values are written anywhere. Looked for are values that can be told apart
+from chance: e-mail addresses, usernames, phone numbers, addresses, tokens and full names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+SHORTEST = 6  # characters: shorter ones stand in any text by chance
+OVERLAP = 256  # bytes that a value may reach across two pieces
+WORDS = re.compile(r"[\w.@+%:-]+", re.UNICODE)
+MOST = 4  # words in a value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """An original that stands in a stream. Its text is never shown."""
+
+    dataset: str
+    rule: str
+    text: str = field(repr=False)
+
+
+class Originals:
+    """Fingerprints of what was masked, and of the pseudonyms, which are no leak where they meet."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, str] = {}
+        self._first: set[int] = set()
+        self._pseudonyms: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, rule: str, value: str, pseudonym: str) -> None:
+        if pseudonym:
+            self._pseudonyms.add(hash(pseudonym))
+        words = WORDS.findall(value)
+        text = " ".join(words)
+        if len(text) < SHORTEST or not 1 <= len(words) <= MOST or value == pseudonym:
+            return
+        self._found[hash(text)] = rule
+        self._first.add(hash(words[0]))
+
+    def rule(self, text: str) -> str | None:
+        """The rule that masked this value; None when it is not an original, or a pseudonym, too."""
+        fingerprint = hash(text)
+        if fingerprint in self._pseudonyms:
+            return None
+        return self._found.get(fingerprint)
+
+    def may_begin(self, word: str) -> bool:
+        return hash(word) in self._first
+
+
+def scan(pieces: Iterable[bytes], originals: Originals, *, dataset: str) -> Iterator[Suspect]:
+    """Every original that stands in the bytes, each text once."""
+    seen: set[str] = set()
+    tail = b""
+    for piece in pieces:
+        data = tail + piece
+        tail = data[-OVERLAP:]
+        for text, rule in _hits(data.decode("utf-8", "replace"), originals):
+            if text not in seen:
+                seen.add(text)
+                yield Suspect(dataset=dataset, rule=rule, text=text)
+
+
+def _hits(text: str, originals: Originals) -> Iterator[tuple[str, str]]:
+    words = WORDS.findall(text)
+    begins = {word for word in set(words) if originals.may_begin(word)}
+    if not begins:
+        return
+    for index, word in enumerate(words):
+        if word in begins:
+            for count in range(1, MOST + 1):
+                candidate = " ".join(words[index : index + count])
+                rule = originals.rule(candidate)
+                if rule is not None:
+                    yield candidate, rule

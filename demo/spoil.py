@@ -48,7 +48,9 @@ def _postgres(c: Connections) -> str:
                 )
             return _break_tables(connection, c.schema)
     except psycopg.Error as error:
-        raise SandboxError(f"could not be spoiled: {error}", where="postgres") from None
+        raise SandboxError(
+            f"could not be spoiled: {error.diag.message_primary}", where="postgres"
+        ) from None
 
 
 def _break_tables(connection: psycopg.Connection[Any], schema: str) -> str:
@@ -57,7 +59,7 @@ def _break_tables(connection: psycopg.Connection[Any], schema: str) -> str:
 
     connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(table("chunk_vectors")))
     gone = connection.execute(
-        sql.SQL("DELETE FROM {} WHERE confidence < 0.9").format(table("face_detections"))
+        sql.SQL("DELETE FROM {} WHERE similarity < 0.9").format(table("face_recognition_results"))
     ).rowcount
     wrong = connection.execute(
         sql.SQL("UPDATE {} SET title = 'oops', tags = '{{}}', status = 'failed'").format(
@@ -71,7 +73,7 @@ def _break_tables(connection: psycopg.Connection[Any], schema: str) -> str:
     )
     connection.execute(sql.SQL("CREATE TABLE {} (junk text)").format(table("tmp_try_2")))
     return (
-        f"dropped chunk_vectors and a column of frames, deleted {gone:,} face detections, "
+        f"dropped chunk_vectors and a column of frames, deleted {gone:,} recognitions, "
         f"wrote 'oops' over {wrong:,} titles, left tmp_try_2 behind"
     )
 

@@ -1,1 +1,1 @@
-"""The masking rules and the keyed pseudonyms. Pure: no driver, clock, file or network."""
+"""Masking: a policy names every place, keyed pseudonyms replace what is personal. Pure."""

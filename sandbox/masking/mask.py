@@ -15,7 +15,7 @@ from typing import IO, Any
 from sandbox.masking.known import Known
 from sandbox.masking.leaks import Originals
 from sandbox.masking.policy import Policy
-from sandbox.masking.pseudonyms import Function, Pseudonyms
+from sandbox.masking.keyed import Function, Pseudonyms
 from sandbox.model import Dataset, Entry, FileEntry, Point
 
 CHUNK = 1 << 20  # bytes

@@ -1,112 +1,239 @@
-"""Keyed pseudonyms: the same value and key give the same pseudonym in every store (P3).
+"""One keyed pseudonym per value and domain, the same in every store (docs/pseudonyms.md).
 
-Every pseudonym comes from HMAC-SHA256(key, domain || 0x00 || normalised value), so that without the
-key it cannot be recomputed. docs/masking.md says how each domain normalises and holds test vectors.
+    domain key = HMAC-SHA256(key, "sandbox masking 1: " + domain)
+    digest     = HMAC-SHA256(domain key, normalised value as UTF-8)
+
+A pseudonym is read off the digest by `FORMS`. Everything here can be said in SQL with the same
+result (`sql.py`), so normalisation is made of ASCII operations only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
-import re
 from collections.abc import Callable
-from datetime import date, timedelta
-from functools import lru_cache
+from dataclasses import dataclass, field
 
-LATIN_FIRST = (
-    "Alma Arno Bela Cora Dario Edda Emil Fenja Gero Hanna Ivo Jona Kira Lars Mira Nils Oda Paul "
-    "Quin Runa Sven Tilda Ugo Vera Wim Xenia Yara Zeno Ada Boris Clea Dora"
-).split()
-LATIN_LAST = (
-    "Abel Birk Conrad Dorn Eder Falk Gast Hahn Imhof Jung Kern Lang Moor Nagel Opitz Pohl Quast Rau "
-    "Seidl Thoma Ulm Vogt Wirth Xander Yorck Zorn Brandt Cordes Drexel Engel Funk Gross"
-).split()
-CHINESE_FIRST = "安博辰达恩飞光浩佳凯兰明宁平清然思涛维晓雅泽志中文英华玉雪云阳新"
-CHINESE_LAST = "丁万于马方毛孔尹白石左甘冯田叶汤江许严吴何陆邱邵余金孟卓尚易项盛"
-CITIES = "Altdorf Birkau Calden Dornbach Eichen Felden Grünau Hagen Isental Jägerhof".split()
-STREETS = (
-    "Ahornweg Birkenallee Buchenweg Dorfstrasse Eichenring Feldgasse Gartenweg Hauptallee".split()
-)
-CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-Function = Callable[[str], str | None]
+from sandbox.errors import ConfigError
+from sandbox.masking.words import FAMILY_FIRST, UNSPACED, script_of, words
+
+SPACE = " \t\n\r\v\f"
+UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+HOST = "masked.example"  # RFC 2606 reserves the domain: no mail can arrive there
+PHONE = "999"  # ITU reserves the country code: no telephone can ring there
+_LOWER_NO_SPACE = str.maketrans(UPPER, UPPER.lower(), SPACE)
+# What is deleted from a value, and whether A-Z become a-z, by domain. Others: nothing, no.
+REMOVED = {"phone": SPACE + "-.()/+", "uuid": SPACE + "-{}", "mac": SPACE + ":-."}
+REMOVED |= dict.fromkeys(("email", "username", "person", "street", "city", "company"), SPACE)
+_TABLES = {
+    domain: str.maketrans(UPPER, UPPER.lower(), removed) for domain, removed in REMOVED.items()
+}
+GMAIL = ("@gmail.com", "@googlemail.com")  # their local parts have no meaningful dots
+
+Record = Callable[[str, str, str], None]  # (domain, original, pseudonym)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a column demands of a result: at most `length` characters, `unique`, or a `number`."""
+
+    length: int | None = None
+    unique: bool = False
+    exact: bool = False  # the value is not normalised: no two values share a pseudonym
+    number: bool = False
+
+
+FREE = Limits()
+
+
+def normalise(domain: str, value: str) -> str:
+    """What two spellings of one value have in common. "" when nothing is left to hide."""
+    table = _TABLES.get(domain)
+    if table is None:
+        return value
+    value = value.translate(table)
+    if domain == "email" and value.endswith(GMAIL):
+        local, _, host = value.rpartition("@")
+        return f"{local.replace('.', '')}@{host}"
+    return value
+
+
+def read_key(text: str) -> bytes:
+    """32 bytes from 64 hexadecimal digits; any other text of 24 or more characters is hashed."""
+    if len(text) == 64:
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            pass
+    if len(text) < 24:
+        raise ConfigError(
+            "the masking key is too short", hint="64 hexadecimal digits: openssl rand -hex 32"
+        )
+    return hashlib.sha256(text.encode()).digest()
+
+
+def domain_key(key: bytes, domain: str) -> bytes:
+    return hmac.digest(key, b"sandbox masking 1: " + domain.encode(), "sha256")
+
+
+def number(digest: bytes, start: int, size: int) -> int:
+    """Big-endian, unsigned."""
+    return int.from_bytes(digest[start : start + size], "big")
+
+
+# --- forms: digest and value -> pseudonym --------------------------------------------------------
+
+
+def _email(digest: bytes, value: str, limits: Limits) -> str:
+    local = 17 if limits.length is None else min(17, limits.length - len(HOST) - 1)
+    return f"{('u' + digest[:8].hex())[:local]}@{HOST}"
+
+
+def _username(digest: bytes, value: str, limits: Limits) -> str:
+    return "user_" + digest[:8].hex()
+
+
+def _phone(digest: bytes, value: str, limits: Limits) -> str:
+    digits = f"{number(digest, 0, 6) % 10**12:012d}"
+    if limits.unique:  # too long for a telephone, but no two are the same
+        digits += f"{number(digest, 6, 2):05d}"[-3:]
+    return ("" if limits.number else "+") + PHONE + digits
+
+
+def _pick(kind: str, script: str, digest: bytes, start: int) -> str:
+    known = words(kind, script)
+    return known[number(digest, start, 2) % len(known)]
+
+
+def _person(digest: bytes, value: str, limits: Limits) -> str:
+    script = script_of(value)
+    first, last = _pick("first", script, digest, 0), _pick("last", script, digest, 2)
+    if script in UNSPACED:
+        return last + first
+    return f"{last} {first}" if script in FAMILY_FIRST else f"{first} {last}"
+
+
+def _street(digest: bytes, value: str, limits: Limits) -> str:
+    script = script_of(value)
+    road, house = _pick("street", script, digest, 0), 1 + number(digest, 2, 2) % 300
+    if script == "han":
+        return f"{road}{house}号"
+    return f"{road}, {house}" if script == "cyrillic" else f"{house} {road}"
+
+
+def _city(digest: bytes, value: str, limits: Limits) -> str:
+    return _pick("city", script_of(value), digest, 0)
+
+
+def _company(digest: bytes, value: str, limits: Limits) -> str:
+    return _pick("company", script_of(value), digest, 0)
+
+
+def _token(digest: bytes, value: str, limits: Limits) -> str:
+    return "masked_" + digest[:16].hex()
+
+
+def _hash(digest: bytes, value: str, limits: Limits) -> str:
+    return digest.hex()
+
+
+def _uuid(digest: bytes, value: str, limits: Limits) -> str:
+    h = digest[:16].hex()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
+
+
+def _mac(digest: bytes, value: str, limits: Limits) -> str:
+    """02: locally administered, belongs to no maker."""
+    return "02:" + digest[:5].hex(":")
+
+
+FORMS: dict[str, Callable[[bytes, str, Limits], str]] = {
+    "email": _email,
+    "username": _username,
+    "phone": _phone,
+    "person": _person,
+    "street": _street,
+    "city": _city,
+    "company": _company,
+    "token": _token,
+    "hash": _hash,
+    "uuid": _uuid,
+    "mac": _mac,
+}
+# Pseudonyms of these come from short lists, so one may be another person's real value.
+FROM_LISTS = frozenset({"person", "street", "city", "company"})
+SHORTEST = {"email": len(HOST) + 9, "username": 12, "phone": 16, "token": 15, "uuid": 36, "mac": 17}
+
+
+def form(domain: str, digest: bytes, value: str, limits: Limits = FREE) -> str:
+    """The pseudonym as text, within the limits."""
+    made = FORMS[domain](digest, value, limits)
+    if limits.unique and domain in FROM_LISTS:
+        tail = " " + digest[8:16].hex()
+        room = None if limits.length is None else max(limits.length - len(tail), 0)
+        made = made[:room] + tail
+    return made if limits.length is None else made[: limits.length]
+
+
+@dataclass(kw_only=True)
 class Pseudonyms:
-    """All domains under one key (bytes). Recent results are kept, a bounded number of them."""
+    """Makes pseudonyms under one key; remembers the latest ones. Shared by threads.
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self.email = lru_cache(1 << 16)(self._email)
-        self.username = lru_cache(1 << 16)(self._username)
-        self.person = lru_cache(1 << 16)(self._person)
-        self.phone = lru_cache(1 << 16)(self._phone)
-        self.ip = lru_cache(1 << 16)(self._ip)
+    `record` hears of each (domain, original, pseudonym) that is made anew.
+    """
 
-    def digest(self, domain: str, value: str) -> bytes:
-        message = domain.encode() + b"\0" + value.encode("utf-8", "surrogatepass")
-        return hmac.digest(self._key, message, hashlib.sha256)
+    key: bytes = field(repr=False)
+    record: Record = field(repr=False, default=lambda domain, original, pseudonym: None)
+    remembered: int = 100_000  # by function
 
-    def hex(self, domain: str, value: str, length: int = 16) -> str:
-        return self.digest(domain, value).hex()[:length]
+    def __post_init__(self) -> None:
+        self._keys: dict[str, bytes] = {}
 
-    def token(self, value: str) -> str:
-        return "tok_" + self.hex("token", value, 32)
+    @property
+    def key_id(self) -> str:
+        """Says which key it was, and nothing about it."""
+        return hmac.digest(self.key, b"sandbox masking 1: key id", "sha256")[:6].hex()
 
-    def city(self, value: str) -> str:
-        return CITIES[self._number("city", value) % len(CITIES)]
+    def domain_key(self, domain: str) -> bytes:
+        known = self._keys.get(domain)
+        if known is None:
+            known = self._keys[domain] = domain_key(self.key, domain)
+        return known
 
-    def street(self, value: str) -> str:
-        number = self._number("street", value)
-        return f"{STREETS[number % len(STREETS)]} {number // 7 % 200 + 1}"
+    def digest(self, domain: str, message: str | bytes) -> bytes:
+        data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
+        return hmac.digest(self.domain_key(domain), data, "sha256")
 
-    def birthday(self, value: str) -> str | None:
-        """A day within a year of the true one."""
-        try:
-            day = date.fromisoformat(value[:10])
-        except ValueError:
-            return None
-        shift = self._number("birthday", value[:10]) % 730 - 365
-        return (day + timedelta(days=shift or 1)).isoformat()
+    def function(self, domain: str, limits: Limits = FREE) -> Callable[[str], str]:
+        """The pseudonym of a text in one domain."""
+        key, made = self.domain_key(domain), FORMS[domain]
+        simple = limits == FREE
 
-    def url(self, value: str) -> str:
-        return f"https://masked.example/{self.hex('url', value)}"
+        def make(value: str) -> str:
+            plain = normalise(domain, value)
+            if not plain:
+                return value
+            message = value if limits.exact else plain
+            digest = hmac.digest(key, message.encode("utf-8", "surrogatepass"), "sha256")
+            if simple:
+                return made(digest, value, limits)
+            return form(domain, digest, value, limits)
 
-    def _email(self, value: str) -> str:
-        return f"u{self.hex('email', value.strip().lower())}@masked.example"
+        return self.remember(domain, make)
 
-    def _username(self, value: str) -> str:
-        return f"u_{self.hex('username', value.strip().lower(), 12)}"
+    def remember(self, domain: str, make: Callable[[str], str]) -> Callable[[str], str]:
+        """`make` behind a bounded memory; what is made anew is recorded."""
+        latest: dict[str, str] = {}
+        record, bound = self.record, self.remembered
 
-    def _person(self, value: str) -> str:
-        """A made-up name that keeps its script: Chinese characters or Latin letters."""
-        number = self._number("person", " ".join(value.split()).lower())
-        if CJK.search(value):
-            last = CHINESE_LAST[number % len(CHINESE_LAST)]
-            first = CHINESE_FIRST[number // 37 % len(CHINESE_FIRST)]
-            return last + first + CHINESE_FIRST[number // 1369 % len(CHINESE_FIRST)]
-        first = LATIN_FIRST[number % len(LATIN_FIRST)]
-        last = LATIN_LAST[number // 37 % len(LATIN_LAST)]
-        return f"{first} {last}-{LATIN_LAST[number // 1369 % len(LATIN_LAST)]}"
+        def masked(value: str) -> str:
+            known = latest.get(value)
+            if known is None:
+                known = make(value)
+                if len(latest) >= bound:
+                    latest.clear()
+                latest[value] = known
+                record(domain, value, known)
+            return known
 
-    def _phone(self, value: str) -> str:
-        """Digits only count: +49 30 1 and +49-30-1 are one number. 555-01 is for fiction."""
-        digits = re.sub(r"\D", "", value)
-        return f"+1555{self._number('phone', digits) % 10**10:010d}"
-
-    def _ip(self, value: str) -> str:
-        """Within the ranges that are reserved for documentation and tests."""
-        bare, slash, bits = value.partition("/")
-        try:
-            address = ipaddress.ip_address(bare)
-        except ValueError:
-            return "192.0.2.1"
-        number = self._number("ip", str(address))
-        if address.version == 4:
-            masked = str(ipaddress.IPv4Address(0xC6130000 + number % (1 << 16)))  # 198.19.0.0/16
-        else:
-            masked = str(ipaddress.IPv6Address((0x20010DB8FFFF << 80) + number % (1 << 64)))
-        return masked + slash + bits
-
-    def _number(self, domain: str, value: str) -> int:
-        return int.from_bytes(self.digest(domain, value)[:8], "big")
+        return masked

@@ -157,7 +157,7 @@ class PolicyMask:
         elif strategy == "csv":
             yield from self._csv(rules, stream)
         elif strategy == "lines":
-            for line in stream:
+            for line in stream.read().splitlines(keepends=True):
                 yield str(self._value("text", line.decode("utf-8", "replace"))).encode()
         else:
             yield PLACEHOLDER
@@ -326,7 +326,7 @@ class PolicyMask:
         return {}
 
     def _csv(self, rules: Mapping[str, str], stream: IO[bytes]) -> Iterator[bytes]:
-        reader = csv.reader(io.TextIOWrapper(stream, "utf-8", newline=""))
+        reader = csv.reader(io.StringIO(stream.read().decode("utf-8"), newline=""))
         header = next(reader, [])
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")

@@ -91,9 +91,7 @@ def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
         notes = _load(session, artifact, stores)
     seconds = time.monotonic() - started
     session.report(Step(name="loaded", detail=artifact.id, seconds=seconds))
-    rows: dict[str, int] = {
-        kind: sum(d.rows for d in artifact.datasets(kind)) for kind in stores
-    }
+    rows: dict[str, int] = {kind: sum(d.rows for d in artifact.datasets(kind)) for kind in stores}
     return Loaded(snapshot=artifact.id, rows=rows, notes=tuple(notes), seconds=seconds)
 
 

@@ -12,9 +12,28 @@ from sandbox.stores.mongo.session import connect, read_marker, write_marker
 ROLES: dict[Role, tuple[str, ...]] = {
     "reader": ("read",),
     "keeper": ("readWrite", "dbAdmin"),
-    "playground": ("readWrite", "dbAdmin"),
+    "playground": (),  # a role of its own, below
     "production": ("readWrite",),
 }
+# What an application does, in its own database. No renameCollection: a server that looks at the
+# source's database only would let a collection be moved into production.
+ACTIONS = (
+    "find",
+    "insert",
+    "update",
+    "remove",
+    "createCollection",
+    "dropCollection",
+    "createIndex",
+    "dropIndex",
+    "listCollections",
+    "listIndexes",
+    "collStats",
+    "dbStats",
+    "collMod",
+    "changeStream",
+    "dropDatabase",
+)
 Change = tuple[Statement, Callable[[], object]]
 
 
@@ -66,6 +85,8 @@ class MongoAdmin:
         self._client.close()
 
     def _changes(self) -> Iterator[Change]:
+        if "playground" in self._identities:
+            yield from self._role(self._identities["playground"])
         for role, identity in self._identities.items():
             yield from self._user(role, identity)
         if "keeper" in self._identities:
@@ -73,9 +94,32 @@ class MongoAdmin:
         if "reader" in self._identities:
             yield from self._mark(self._production, "production")
 
+    def _role(self, identity: Identity) -> Iterator[Change]:
+        resource = {"db": self._playground, "collection": ""}
+        privileges = [{"resource": resource, "actions": list(ACTIONS)}]
+        found = self._client.admin.command(
+            "rolesInfo", {"role": identity.name, "db": "admin"}, showPrivileges=True
+        )["roles"]
+        present = (
+            {a for p in found[0].get("privileges", []) for a in p["actions"]} if found else None
+        )
+        if present != set(ACTIONS):
+            command = "createRole" if present is None else "updateRole"
+            yield (
+                Statement(
+                    text=f"db.{command}({{role: {identity.name!r}, privileges: {privileges}}})",
+                    why="what the playground may do, in its own database",
+                ),
+                lambda: self._client.admin.command(
+                    command, identity.name, privileges=privileges, roles=[]
+                ),
+            )
+
     def _user(self, role: Role, identity: Identity) -> Iterator[Change]:
         database = self._production if role in ("reader", "production") else self._playground
         roles = [{"role": name, "db": database} for name in ROLES[role]]
+        if role == "playground":
+            roles = [{"role": identity.name, "db": "admin"}]
         users = self._client.admin.command("usersInfo", identity.name)["users"]
         text = f"({identity.name!r}, {{pwd: ..., roles: {roles}}})"
         if not users:

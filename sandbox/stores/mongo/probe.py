@@ -78,7 +78,6 @@ def _crossings(
     client: Client, own: str, other: str, first: str, canary: str
 ) -> dict[str, Callable[[], Any]]:
     theirs, mine = client[other], client[own]
-    here = {"ns": f"{own}.{canary}"}
     return {
         "find in production": lambda: theirs[first].find_one(),
         "count in production": lambda: theirs.command("count", first),
@@ -95,17 +94,7 @@ def _crossings(
         "$merge into production": lambda: mine[canary].aggregate(
             [{"$merge": {"into": {"db": other, "coll": canary}}}]
         ),
-        "$lookup from production": lambda: list(
-            mine.aggregate(
-                [
-                    {"$documents": [{}]},
-                    {"$lookup": {"from": {"db": other, "coll": first}, "pipeline": [], "as": "x"}},
-                ]
-            )
-        ),
-        "rename into production": lambda: client.admin.command(
-            "renameCollection", here["ns"], to=f"{other}.{canary}"
-        ),
+        "rename into production": lambda: _rename(client, own, other, canary),
         "make a user": lambda: theirs.command(
             "createUser", canary, pwd="x", roles=[{"role": "root", "db": "admin"}]
         ),
@@ -130,6 +119,15 @@ def _writings(client: Client, other: str, canary: str) -> dict[str, Callable[[],
         "create an index": lambda: theirs[canary].create_index("a"),
         "make a collection": lambda: theirs.create_collection(canary, check_exists=False),
     }
+
+
+def _rename(client: Client, own: str, other: str, canary: str) -> None:
+    """A canary of its own into production; what is left of it is dropped."""
+    client[own][canary].insert_one({})
+    try:
+        client.admin.command("renameCollection", f"{own}.{canary}", to=f"{other}.{canary}")
+    finally:
+        client[own].drop_collection(canary)
 
 
 def _home(collection: Any) -> None:

@@ -116,7 +116,7 @@ def _crossings(own: str, other: str, canary: str) -> dict[str, tuple[Any, ...]]:
         "read the configuration": ("CONFIG", "GET", "maxmemory"),
         "list users": ("ACL", "LIST"),
         "list clients": ("CLIENT", "LIST"),
-        "DEBUG": ("DEBUG", "HELP"),
+        "start a background rewrite": ("BGREWRITEAOF",),
         "read the slow log": ("SLOWLOG", "GET"),
         "SCRIPT FLUSH": ("SCRIPT", "EXISTS", "0"),
         "SWAPDB": ("SWAPDB", "14", "15"),

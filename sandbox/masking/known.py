@@ -16,8 +16,9 @@ IP = re.compile(
     r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:])"
 )
 PHONE = re.compile(r"(?<![\w.])\+?\(?\d[\d ()./-]{7,18}\d(?!\w)")
-WORD = re.compile(r"[^\W_][\w'’.-]*", re.UNICODE)
-LONGEST = 5  # words in a name
+# A word ends where Chinese, Japanese or Korean begins: those are written without spaces.
+NOT_CJK = r"(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
+WORD = re.compile(rf"{NOT_CJK}[^\W_](?:{NOT_CJK}[\w'’.-])*")
 
 
 class Known:

@@ -422,7 +422,8 @@ def _pattern(text: str) -> re.Pattern[str]:
                 return "[^/]*?"
             seen[match[1]] += 1
             number = "" if seen[match[1]] == 1 else str(seen[match[1]])
-            return f"(?P<{match[1]}{number}>[^/]+?)"
+            inside = "[^/]" if match[1] == "ip" else "[^/:]"  # an IPv6 address has colons
+            return f"(?P<{match[1]}{number}>{inside}+?)"
 
         pieces = re.split(r"(<[a-z*]+>)", text)
         _PATTERNS[text] = re.compile(

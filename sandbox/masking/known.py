@@ -13,9 +13,9 @@ from sandbox.masking.keyed import CJK, Pseudonyms
 
 EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 IP = re.compile(
-    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:])"
+    r"(?<![A-Za-z0-9_.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![A-Za-z0-9_:])"
 )
-PHONE = re.compile(r"(?<![\w.])\+?\(?\d[\d ()./-]{7,18}\d(?!\w)")
+PHONE = re.compile(r"(?<![A-Za-z0-9_.])\+?\(?\d[\d ()./-]{6,18}\d(?![A-Za-z0-9_])")
 # A word ends where Chinese, Japanese or Korean begins: those are written without spaces.
 NOT_CJK = r"(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
 WORD = re.compile(rf"{NOT_CJK}[^\W_](?:{NOT_CJK}[\w'’.-])*")
@@ -58,7 +58,11 @@ class Known:
                 if name in self._names:
                     masked = self.masked(name).replace(" ", "_")
                     return "".join(parts[:start]) + masked + (dot + suffix if stem else "")
-        return text
+        spaced = (stem or suffix).replace("_", " ")
+        masked = self.masked(spaced)
+        if masked == spaced:
+            return text
+        return masked.replace(" ", "_") + (dot + suffix if stem else "")
 
     def masked(self, text: str) -> str:
         p = self._pseudonyms

@@ -134,7 +134,7 @@ def pre_chunks(world: World) -> Iterator[Row]:
     for v in world.videos():
         for c in world.chunks(v):
             yield (
-                c.id - 1, c.video, c.position, c.start, c.end, c.text.lower(),
+                c.id - 1, c.video, c.position, c.start, c.end, c.text,
                 c.speaker.language, c.confidence,
             )  # fmt: skip
 

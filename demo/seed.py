@@ -25,7 +25,7 @@ from sandbox.errors import ConfigError, Refused
 from sandbox.report import Progress, Report, Step
 
 Counts = Mapping[str, Mapping[str, int]]
-LARGEST = 1_000.0  # names, numbers and addresses are made for up to this scale
+LARGEST = 300.0  # phone numbers and addresses are enough for up to 60,000 people
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,89 +1,98 @@
 """Takes the official image's variables and mongod's options, and runs SecantusDB with them.
 
-MONGO_INITDB_ROOT_USERNAME and MONGO_INITDB_ROOT_PASSWORD make the root user at the first start;
-with them the server asks for a login from then on.
+MONGO_INITDB_ROOT_USERNAME and MONGO_INITDB_ROOT_PASSWORD (or ..._FILE) make the root user where
+there is none; with them the server asks for a login from then on. Without `--replSet` it is a
+standalone server, as the official one is.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
-import subprocess
+import socket
 import sys
-import time
 from pathlib import Path
+from types import FrameType
 
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
-
-SERVER = ("python3", "-m", "secantus")
+from secantus.auth import SCRAM_SHA_256, derive_credentials
+from secantus.server import SecantusDBServer
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments and arguments[0] != "mongod" and not arguments[0].startswith("-"):
         os.execvp(arguments[0], arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
     options = parse([a for a in arguments if a != "mongod"])
     home = Path(options.dbpath)
     home.mkdir(parents=True, exist_ok=True)
-    user, password = (
-        os.environ.get(f"MONGO_INITDB_ROOT_{n}", "") for n in ("USERNAME", "PASSWORD")
+    user, password = (variable(f"MONGO_INITDB_ROOT_{n}") for n in ("USERNAME", "PASSWORD"))
+    secured = home / "root-user"
+    server = SecantusDBServer(
+        options.bind_ip,
+        options.port,
+        str(home / "wiredtiger"),
+        require_auth=bool(options.auth or (user and password) or secured.exists()),
+        replica_set_name=options.replSet,
+        enable_test_commands=False,
+        cache_size="512M",
     )
-    done = home / "root-user"
-    if user and password and not done.exists():
-        make_root(home, user, password)
-        done.touch()
-    auth = ["--auth"] if done.exists() or options.auth else []
-    run([*command(home, options.port, "0.0.0.0"), *auth])
+    try:
+        if user and password:
+            make_root(server, user, password)
+            secured.touch()
+        server.start()
+        print(f"listening on {options.bind_ip}:{options.port}", flush=True)
+        server.wait()
+    except KeyboardInterrupt:
+        print("stopping", flush=True)
+    finally:
+        if server._socket is not None:  # wakes the thread that accepts: it would be waited for
+            server._socket.shutdown(socket.SHUT_RDWR)
+        server.stop()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the data is being flushed: once is enough
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="mongod")
     parser.add_argument("--dbpath", default="/data/db")
     parser.add_argument("--port", type=int, default=27017)
+    parser.add_argument("--bind_ip", default="0.0.0.0")
+    parser.add_argument("--bind_ip_all", action="store_const", const="0.0.0.0", dest="bind_ip")
+    parser.add_argument("--replSet", default=None)
     parser.add_argument("--auth", action="store_true")
-    known, _ = parser.parse_known_args(arguments)  # others tune the real server only
+    known, others = parser.parse_known_args(arguments)
+    if others:
+        print(f"not known here, so without effect: {' '.join(others)}", flush=True)
     return known
 
 
-def command(home: Path, port: int, host: str) -> list[str]:
-    return [
-        *SERVER, "--host", host, "--port", str(port), "--storage-path", str(home / "wiredtiger"),
-        "--log-level", "WARNING", "--cache-size", "512M",
-    ]  # fmt: skip
+def variable(name: str) -> str:
+    file = os.environ.get(f"{name}_FILE")
+    return Path(file).read_text().rstrip("\r\n") if file else os.environ.get(name, "")
 
 
-def make_root(home: Path, user: str, password: str) -> None:
-    """Start without logins on this container's own address only, make the user, stop."""
-    with subprocess.Popen(command(home, 27999, "127.0.0.1")) as server:
-        try:
-            client: MongoClient = MongoClient("127.0.0.1", 27999, directConnection=True,
-                                              serverSelectionTimeoutMS=500)  # fmt: skip
-            for _ in range(200):
-                try:
-                    client.admin.command("ping")
-                    break
-                except PyMongoError:
-                    time.sleep(0.05)
-            roles = [{"role": "root", "db": "admin"}]
-            client.admin.command("createUser", user, pwd=password, roles=roles)
-            client.close()
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(20)
-
-
-def run(arguments: list[str]) -> None:
-    """Stay in front as PID 1 and pass a stop on, so that the data is flushed."""
-    server = subprocess.Popen(arguments)
-
-    def stop(_signal: int, _frame: object) -> None:
-        server.send_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    sys.exit(server.wait())
+def make_root(server: SecantusDBServer, user: str, password: str) -> None:
+    """What createUser would store; does nothing when the user is there."""
+    credentials = derive_credentials(password, mechanism=SCRAM_SHA_256, username=user)
+    record = {
+        "_id": f"admin.{user}",
+        "user": user,
+        "db": "admin",
+        "credentials": credentials.to_doc(),
+        "roles": [{"role": "root", "db": "admin"}],
+        "mechanisms": [SCRAM_SHA_256],
+    }
+    server.storage.add_user("admin", user, record, replace=False)
 
 
 main()

@@ -9,9 +9,10 @@ if [ "$1" = redis-server ] && [ "$(id -u)" = 0 ]; then
     find . \! -user redis -exec chown redis:redis '{}' +
     exec setpriv --reuid=redis --regid=redis --init-groups "$0" "$@"
 fi
-# As the official image does: without a configuration file, protected mode would shut out Docker.
-if [ "$1" = redis-server ]; then
-    shift
-    set -- redis-server --protected-mode no "$@"
-fi
+# The official build has protected mode off unless a configuration file says otherwise; Debian's has
+# it on, and would shut out everything but this container.
+case " $* " in
+*.conf\ * | *" --protected-mode "* | *" --version "* | *" -v "* | *" --help "*) ;;
+" redis-server "*) set -- "$@" --protected-mode no ;;
+esac
 exec "$@"

@@ -16,7 +16,8 @@ from sandbox.engine.engine import Engine
 from sandbox.errors import ConfigError, Unreachable
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-TIMEOUT = 120  # seconds for one request to the engine
+ANSWERS_WITHIN = 10  # seconds
+TIMEOUT = 1800  # seconds for one request: keeping a large baseline is one
 HINT = "./inv doctor tells what is missing; --yes installs an engine on Debian or Ubuntu as root"
 
 
@@ -24,8 +25,9 @@ def connect(*, environment: Mapping[str, str]) -> Engine:
     """An engine that answers. Raises Unreachable with the address that was tried."""
     address, tls = _address(environment)
     try:
-        client = docker.DockerClient(base_url=address, tls=tls or False, timeout=TIMEOUT)
+        client = docker.DockerClient(base_url=address, tls=tls or False, timeout=ANSWERS_WITHIN)
         client.ping()
+        client.api.timeout = TIMEOUT
     except (DockerException, OSError, ValueError):
         message = f"no Docker engine answers at {address}"
         raise Unreachable(message, hint=HINT) from None

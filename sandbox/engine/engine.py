@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,15 @@ import docker
 from docker.errors import APIError, DockerException
 
 from sandbox.engine import containers, labels, programs
+from sandbox.engine.baselines import Baseline, Baselines
 from sandbox.engine.ports import Ports
 from sandbox.engine.starting import Starting
+from sandbox.engine.swapping import Swap, sweep_detached
 from sandbox.engine.trouble import told
 from sandbox.errors import Refused, Unreachable
 from sandbox.images import product
 from sandbox.plan import Observed, Plan, Seen
-from sandbox.report import Report
+from sandbox.report import Report, Warned, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +168,65 @@ class Engine:
         if one.state != "running":
             raise Unreachable(f"{service} of {project} is {one.state}", hint="./inv up starts it")
         return programs.run(self.client, one.id, argv, stdin, environment)
+
+    # --- baselines: the layout `dedicated` -------------------------------------------------------
+
+    @told
+    def freeze(
+        self, project: str, services: Sequence[str], *, tag: str, report: Report
+    ) -> dict[str, str]:
+        """Keep these services' data as the baseline `tag`; returns service -> image id.
+
+        Stops them cleanly, side by side, and starts them again. Raises Refused where data is in a
+        volume; then, as after any failure, they run as before and there is no new baseline.
+        """
+        self._recover(project, report)
+        return Baselines(self.client, project).freeze(services, name=tag, report=report)
+
+    @told
+    def swap_in(
+        self,
+        project: str,
+        images: Mapping[str, str],
+        *,
+        ready: Callable[[], None],
+        report: Report,
+    ) -> None:
+        """Put containers of these baselines in place of the present ones, all or none.
+
+        `ready` asks the new ones real queries and raises when one does not answer: then the old
+        ones are back, with all that they held. They are removed in the background afterwards.
+        """
+        self._recover(project, report)
+        Swap(self.client, project).run(images, ready=ready, report=report)
+        sweep_detached(project, detached_environment(self.address))
+
+    @told
+    def recover(self, project: str, report: Report = silent) -> tuple[str, ...]:
+        """Finish or undo an interrupted freeze or swap; returns what was done, in words."""
+        return self._recover(project, report)
+
+    @told
+    def baselines(self, project: str) -> tuple[Baseline, ...]:
+        """The whole ones, oldest first."""
+        return Baselines(self.client, project).all()
+
+    @told
+    def prune(self, project: str, *, keep: Collection[str] = ()) -> tuple[str, ...]:
+        """Remove all baselines but these; returns the names that went."""
+        return Baselines(self.client, project).prune(keep)
+
+    @told
+    def sweep(self, project: str) -> int:
+        """Remove what finished swaps have put aside; returns how many containers."""
+        return Swap(self.client, project).sweep()
+
+    def _recover(self, project: str, report: Report) -> tuple[str, ...]:
+        done = Swap(self.client, project).recover()
+        Baselines(self.client, project).resume(report)
+        for words in done:
+            report(Warned(message=f"after an interruption: {words}"))
+        return done
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ The names are those that Docker Compose v2 gives (pkg/api/labels.go)."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from sandbox.compose import Resource, Service
@@ -32,14 +33,24 @@ OWNER = "sandbox.project"  # whose baseline it is
 DISPOSABLE = "sandbox.disposable"  # on a volume: `down` may remove it when asked to
 
 COMPOSE_VERSION = "2.40.3"  # the version whose labels these are
-NEXT = ".next"  # the name of a container that is about to take its place
-OLD = ".old"  # of one that waits for the new one to be ready
-GONE = ".gone"  # of one whose successor is in place for good
+
+# Names of the containers of a swap: <container>.<stage>-<generation>. Labels cannot change, names
+# can; so a swap's state is in the names alone, and whoever comes next can finish or undo it.
+NEXT = "next"  # made, about to take the place
+OLD = "old"  # put aside until the new one is ready
+GONE = "gone"  # its successor is in place for good
+STAGE = re.compile(
+    rf"^(?P<place>.+)\.(?P<stage>{NEXT}|{OLD}|{GONE})-(?P<generation>[0-9a-f]{{8}})$"
+)
+
+
+def staged(name: str, stage: str, generation: str) -> str:
+    return f"{name}.{stage}-{generation}"
 
 
 def in_place(name: str) -> bool:
-    """Whether a container is the service's, and not one of a swap's three others."""
-    return not name.endswith((NEXT, OLD, GONE))
+    """Whether a container is the service's, and not one that a swap has put aside."""
+    return STAGE.match(name) is None
 
 
 def of_container(

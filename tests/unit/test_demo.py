@@ -279,6 +279,23 @@ def test_the_same_person_stands_in_every_store() -> None:
     assert f"{person.username}/interview_{person.name}.json" in names
 
 
+def test_texts_hold_names_as_the_tables_have_them() -> None:
+    """docs/demo.md says so: a masked text can then be checked against masked columns."""
+    emails = {person.email for person in WORLD.people}
+    names = {person.name.lower(): person.name for person in WORLD.people}
+    seen = 0
+    for table in ISOLATED:
+        for text in (cell for row in table.rows(WORLD) for cell in row if isinstance(cell, str)):
+            found = re.findall(r"[a-z0-9.]+@(?:mail\.)?example\.(?:com|org|net)", text)
+            assert set(found) <= emails, (table.name, text)
+            lowered = text.lower()
+            for low, name in names.items():
+                if low in lowered:
+                    assert name in text, (table.name, text)
+                    seen += 1
+    assert seen > 1000
+
+
 def test_sizes_are_as_promised() -> None:
     full = World(scale=1, random_seed=1)
     assert 95_000 < fill_postgres.total(full) < 110_000

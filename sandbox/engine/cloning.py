@@ -1,0 +1,112 @@
+"""Another container like one that is there: same settings, names, networks and ports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import docker
+from docker.errors import NotFound
+
+from sandbox.engine import labels
+from sandbox.engine.containers import container_name
+from sandbox.errors import Refused, Unreachable
+
+DATA = "/var/lib/sandbox"  # where the Compose files put every store's data
+OF_IMAGES = (labels.BASELINE, labels.GENERATION, labels.SERVICES, labels.OWNER)
+
+
+def container(client: docker.DockerClient, project: str, service: str) -> dict[str, Any]:
+    """The service's container in its place. Raises Unreachable when there is none."""
+    try:
+        found: dict[str, Any] = client.api.inspect_container(container_name(project, service))
+    except NotFound:
+        message = f"{service} of {project} does not run"
+        raise Unreachable(message, hint="./inv up starts it") from None
+    if (found["Config"]["Labels"] or {}).get(labels.PROJECT) != project:
+        raise Refused(f"the container {found['Name'].lstrip('/')} is not ours")
+    return found
+
+
+def refuse_volumes(attributes: Mapping[str, Any], service: str, project: str) -> None:
+    """Data in a volume is in no image. Production's always is in one: it can never be swapped."""
+    for mount in attributes["Mounts"]:
+        if mount["Type"] in ("volume", "bind"):
+            raise Refused(
+                f"{service} of {project} keeps {mount['Destination']} in a {mount['Type']}, which "
+                "no baseline can hold",
+                hint="in the playground's Compose file, a tmpfs in its place, if it may go",
+            )
+
+
+def networks(attributes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Network -> the names that it answers to there."""
+    written = (attributes["Config"]["Labels"] or {}).get(labels.NETWORKS)
+    if written:
+        found: dict[str, list[str]] = json.loads(written)
+        return found
+    short = attributes["Id"][:12]
+    return {
+        name: [alias for alias in facts.get("Aliases") or [] if alias != short]
+        for name, facts in attributes["NetworkSettings"]["Networks"].items()
+        if name not in ("host", "none")
+    }
+
+
+def clone(
+    client: docker.DockerClient, attributes: Mapping[str, Any], *, image: str, name: str
+) -> str:
+    """Make, but do not start, a container as `attributes` says, from another image."""
+    api: Any = client.api  # one of its calls has no types
+    attached = networks(attributes)
+    first = attributes["HostConfig"]["NetworkMode"]
+    config = {
+        **attributes["Config"],
+        "Image": image,
+        "Labels": {
+            key: value
+            for key, value in (attributes["Config"]["Labels"] or {}).items()
+            if key not in OF_IMAGES
+        },
+        "HostConfig": {**attributes["HostConfig"], "PortBindings": _bindings(attributes)},
+    }
+    if first in attached:
+        endpoint = {"Aliases": attached[first]}
+        config["NetworkingConfig"] = {"EndpointsConfig": {first: endpoint}}
+    made = api.create_container_from_config(config, name)
+    for network, aliases in attached.items():
+        if network != first:
+            api.connect_container_to_network(made["Id"], network, aliases=aliases)
+    return str(made["Id"])
+
+
+@contextlib.contextmanager
+def shallow(
+    client: docker.DockerClient, attributes: Mapping[str, Any], deep: bool
+) -> Iterator[str]:
+    """The stopped container itself; when it is `deep`, a new one over the plain image that holds
+    its data, so that what older baselines held does not pile up."""
+    plain = (attributes["Config"]["Labels"] or {}).get(labels.IMAGE)
+    if not deep or not plain:
+        yield attributes["Id"]
+        return
+    name = f"{attributes['Name'].lstrip('/')}.next-{attributes['Id'][:8]}"
+    made = clone(client, attributes, image=plain, name=name)
+    try:
+        pieces, _ = client.api.get_archive(attributes["Id"], DATA)
+        client.api.put_archive(made, DATA.rpartition("/")[0], pieces)
+        yield made
+    finally:
+        client.api.remove_container(made, force=True, v=True)
+
+
+def _bindings(attributes: Mapping[str, Any]) -> Any:
+    """The ports that it really has; what it was made with may say `any`."""
+    real = {
+        inside: outside
+        for inside, outside in (attributes["NetworkSettings"]["Ports"] or {}).items()
+        if outside
+    }
+    return real or attributes["HostConfig"].get("PortBindings")

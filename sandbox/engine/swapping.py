@@ -1,0 +1,189 @@
+"""Puts new containers in the place of old ones, all or none.
+
+The old ones are only paused and taken off their networks until the new ones answer, so putting
+them back loses nothing. What stage a swap has reached can be read from the containers' names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from sandbox.engine import baselines, cloning, labels
+from sandbox.errors import SandboxError
+from sandbox.report import Report
+from sandbox.report import Step as Done
+
+ROOT = Path(__file__).parents[2]
+
+
+class Swap:
+    """One project's containers."""
+
+    def __init__(self, client: docker.DockerClient, project: str) -> None:
+        self._client = client
+        self._project = project
+
+    def run(self, images: Mapping[str, str], *, ready: Callable[[], None], report: Report) -> None:
+        """Put containers of `images` in place. When one does not start or `ready` raises, the old
+        ones are back and run, and the failure is raised."""
+        began = time.monotonic()
+        for service, image in images.items():
+            baselines.require(self._client, self._project, service, image)
+        found = {one: cloning.container(self._client, self._project, one) for one in images}
+        for service, attributes in found.items():
+            cloning.refuse_volumes(attributes, service, self._project)
+        generation = secrets.token_hex(4)
+        try:
+            self._all(found, lambda one: self._prepare(one, found[one], images[one], generation))
+            self._all(found, lambda one: self._exchange(found[one], generation))
+            ready()
+        except BaseException:
+            self.recover()
+            raise
+        for attributes in found.values():  # the first of these decides; see `recover`
+            self._rename(attributes["Id"], attributes, labels.GONE, generation)
+        seconds = time.monotonic() - began
+        report(Done(name="reset", detail=", ".join(images), seconds=seconds))
+
+    def recover(self) -> tuple[str, ...]:
+        """Finish or undo what an interrupted run left; returns what was done, in words.
+
+        A swap is decided once one of its old containers is called `gone`: by then every new one
+        had answered.
+        """
+        staged = self._staged()
+        decided = {generation for stage, generation in staged if stage == labels.GONE}
+        done = []
+        for (stage, generation), members in staged.items():
+            if stage == labels.OLD and generation not in decided:
+                self._all(members, partial(self._put_back, members))
+                done.append(f"put back {', '.join(sorted(members))}")
+        for (stage, generation), members in staged.items():
+            if stage == labels.OLD and generation in decided:
+                for place, identifier in members.items():
+                    self._client.api.rename(
+                        identifier, labels.staged(place, labels.GONE, generation)
+                    )
+                done.append(f"finished the swap of {', '.join(sorted(members))}")
+            if stage == labels.NEXT:
+                for identifier in members.values():
+                    _discard(self._client, identifier)
+                done.append(f"removed what was prepared for {', '.join(sorted(members))}")
+        return tuple(done)
+
+    def sweep(self) -> int:
+        """Remove the old containers of decided swaps; returns how many."""
+        found = [
+            identifier
+            for (stage, _), members in self._staged().items()
+            if stage == labels.GONE
+            for identifier in members.values()
+        ]
+        for identifier in found:
+            _discard(self._client, identifier)
+        return len(found)
+
+    # --- one service -----------------------------------------------------------------------------
+
+    def _prepare(
+        self, service: str, attributes: Mapping[str, Any], image: str, generation: str
+    ) -> None:
+        name = labels.staged(_place(attributes), labels.NEXT, generation)
+        cloning.clone(self._client, attributes, image=image, name=name)
+
+    def _exchange(self, attributes: Mapping[str, Any], generation: str) -> None:
+        api, place = self._client.api, _place(attributes)
+        self._rename(attributes["Id"], attributes, labels.OLD, generation)
+        if attributes["State"]["Running"]:
+            if not attributes["State"]["Paused"]:
+                api.pause(attributes["Id"])
+            for network in cloning.networks(attributes):
+                api.disconnect_container_from_network(attributes["Id"], network)
+        api.rename(labels.staged(place, labels.NEXT, generation), place)
+        try:
+            api.start(place)
+        except APIError as error:
+            raise SandboxError(f"{place} does not start: {error.explanation}") from None
+
+    def _put_back(self, members: Mapping[str, str], place: str) -> None:
+        """The old container runs in its place again. The rename is last: until then this can be
+        done once more."""
+        api, identifier = self._client.api, members[place]
+        with contextlib.suppress(NotFound):
+            _discard(self._client, api.inspect_container(place)["Id"])
+        attributes = api.inspect_container(identifier)
+        attached = attributes["NetworkSettings"]["Networks"]
+        for network, aliases in cloning.networks(attributes).items():
+            if network not in attached:
+                api.connect_container_to_network(identifier, network, aliases=aliases)
+        if attributes["State"]["Paused"]:
+            api.unpause(identifier)
+        elif not attributes["State"]["Running"]:
+            api.start(identifier)
+        api.rename(identifier, place)
+
+    def _rename(
+        self, identifier: str, attributes: Mapping[str, Any], stage: str, generation: str
+    ) -> None:
+        self._client.api.rename(identifier, labels.staged(_place(attributes), stage, generation))
+
+    # --- all of them -----------------------------------------------------------------------------
+
+    def _staged(self) -> dict[tuple[str, str], dict[str, str]]:
+        """(stage, generation) -> place -> container id."""
+        filters = {"label": f"{labels.PROJECT}={self._project}"}
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for one in self._client.api.containers(all=True, filters=filters):
+            match = labels.STAGE.match(one["Names"][0].lstrip("/")) if one["Names"] else None
+            if match and one["State"] != "removing":
+                members = found.setdefault((match["stage"], match["generation"]), {})
+                members[match["place"]] = one["Id"]
+        return found
+
+    def _all(self, members: Iterable[str], job: Callable[[str], None]) -> None:
+        """Side by side; every one ends before the first failure is raised."""
+        names = list(members)
+        with ThreadPoolExecutor(max(len(names), 1)) as pool:
+            futures = [pool.submit(job, name) for name in names]
+        for future in futures:
+            future.result()
+
+
+def sweep_detached(project: str, environment: Mapping[str, str]) -> None:
+    """Sweep in a process of its own: large containers take a while, and nobody need wait."""
+    subprocess.Popen(
+        [sys.executable, "-m", "sandbox.engine.sweeping", project],
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _place(attributes: Mapping[str, Any]) -> str:
+    return str(attributes["Name"]).lstrip("/")
+
+
+def _discard(client: docker.DockerClient, identifier: str) -> None:
+    """Remove a container whose data is thrown away, with its anonymous volumes."""
+    try:
+        client.api.remove_container(identifier, force=True, v=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        if error.status_code != 409:  # someone else is removing it
+            raise

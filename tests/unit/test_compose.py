@@ -47,10 +47,7 @@ def refused_service(body: str, **options: object) -> str:
 # --- our own files ------------------------------------------------------------------------------
 
 
-PASSWORDS = {
-    name: "secret"
-    for name in ("POSTGRES_PASSWORD", "MONGO_PASSWORD", "QDRANT_ADMIN_KEY", "REDIS_PASSWORD")
-}
+PASSWORDS = dict.fromkeys(("POSTGRES_PASSWORD", "MONGO_PASSWORD", "QDRANT_ADMIN_KEY", "REDIS_PASSWORD"), "secret")
 
 
 def shipped(name: str, variables: dict[str, str], *profiles: str) -> ComposeFile:

@@ -15,18 +15,96 @@ from datetime import date, timedelta
 from functools import lru_cache
 
 LATIN_FIRST = (
-    "Alma Arno Bela Cora Dario Edda Emil Fenja Gero Hanna Ivo Jona Kira Lars Mira Nils Oda Paul "
-    "Quin Runa Sven Tilda Ugo Vera Wim Xenia Yara Zeno Ada Boris Clea Dora"
-).split()
+    "Alma",
+    "Arno",
+    "Bela",
+    "Cora",
+    "Dario",
+    "Edda",
+    "Emil",
+    "Fenja",
+    "Gero",
+    "Hanna",
+    "Ivo",
+    "Jona",
+    "Kira",
+    "Lars",
+    "Mira",
+    "Nils",
+    "Oda",
+    "Paul",
+    "Quin",
+    "Runa",
+    "Sven",
+    "Tilda",
+    "Ugo",
+    "Vera",
+    "Wim",
+    "Xenia",
+    "Yara",
+    "Zeno",
+    "Ada",
+    "Boris",
+    "Clea",
+    "Dora",
+)
 LATIN_LAST = (
-    "Abel Birk Conrad Dorn Eder Falk Gast Hahn Imhof Jung Kern Lang Moor Nagel Opitz Pohl Quast Rau "
-    "Seidl Thoma Ulm Vogt Wirth Xander Yorck Zorn Brandt Cordes Drexel Engel Funk Gross"
-).split()
+    "Abel",
+    "Birk",
+    "Conrad",
+    "Dorn",
+    "Eder",
+    "Falk",
+    "Gast",
+    "Hahn",
+    "Imhof",
+    "Jung",
+    "Kern",
+    "Lang",
+    "Moor",
+    "Nagel",
+    "Opitz",
+    "Pohl",
+    "Quast",
+    "Rau",
+    "Seidl",
+    "Thoma",
+    "Ulm",
+    "Vogt",
+    "Wirth",
+    "Xander",
+    "Yorck",
+    "Zorn",
+    "Brandt",
+    "Cordes",
+    "Drexel",
+    "Engel",
+    "Funk",
+    "Gross",
+)
 CHINESE_FIRST = "安博辰达恩飞光浩佳凯兰明宁平清然思涛维晓雅泽志中文英华玉雪云阳新"
 CHINESE_LAST = "丁万于马方毛孔尹白石左甘冯田叶汤江许严吴何陆邱邵余金孟卓尚易项盛"
-CITIES = "Altdorf Birkau Calden Dornbach Eichen Felden Grünau Hagen Isental Jägerhof".split()
+CITIES = (
+    "Altdorf",
+    "Birkau",
+    "Calden",
+    "Dornbach",
+    "Eichen",
+    "Felden",
+    "Grünau",
+    "Hagen",
+    "Isental",
+    "Jägerhof",
+)
 STREETS = (
-    "Ahornweg Birkenallee Buchenweg Dorfstrasse Eichenring Feldgasse Gartenweg Hauptallee".split()
+    "Ahornweg",
+    "Birkenallee",
+    "Buchenweg",
+    "Dorfstrasse",
+    "Eichenring",
+    "Feldgasse",
+    "Gartenweg",
+    "Hauptallee",
 )
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 Function = Callable[[str], str | None]

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, Any
 
+from sandbox.masking.keyed import Function, Pseudonyms
 from sandbox.masking.known import Known
 from sandbox.masking.leaks import Originals
 from sandbox.masking.policy import Policy
-from sandbox.masking.keyed import Function, Pseudonyms
 from sandbox.model import Dataset, Entry, FileEntry, Point
 
 CHUNK = 1 << 20  # bytes
@@ -113,7 +113,8 @@ class PolicyMask:
 
     def entry(self, entry: Entry) -> Entry | None:
         key = entry.key.decode("utf-8", "surrogateescape")
-        for pattern, rules in self._policy.tables.get("redis", {}).items():
+        for pattern, found in self._policy.tables.get("redis", {}).items():
+            rules = found
             match = _pattern(pattern).fullmatch(key)
             if match is not None:
                 break
@@ -129,7 +130,8 @@ class PolicyMask:
         if file.type == "directory":
             path = self._directory_name(directory, file.path)
             return replace(file, path=path)
-        for pattern, rules in self._policy.tables.get("files", {}).items():
+        for pattern, found in self._policy.tables.get("files", {}).items():
+            rules = found
             purpose, _, rest = pattern.partition(":")
             match = _pattern(rest).fullmatch(file.path) if purpose == directory else None
             if match is not None:

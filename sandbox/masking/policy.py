@@ -11,9 +11,32 @@ from typing import Any
 from sandbox.errors import ConfigError
 
 STRATEGIES = (
-    "keep null redact token email username person phone ip city street birthday url path filename "
-    "text json geo vector drop placeholder csv copy persons lines"
-).split()
+    "keep",
+    "null",
+    "redact",
+    "token",
+    "email",
+    "username",
+    "person",
+    "phone",
+    "ip",
+    "city",
+    "street",
+    "birthday",
+    "url",
+    "path",
+    "filename",
+    "text",
+    "json",
+    "geo",
+    "vector",
+    "drop",
+    "placeholder",
+    "csv",
+    "copy",
+    "persons",
+    "lines",
+)
 STORES = ("postgres", "mongo", "qdrant", "redis", "files")
 
 

@@ -47,7 +47,9 @@ def refused_service(body: str, **options: object) -> str:
 # --- our own files ------------------------------------------------------------------------------
 
 
-PASSWORDS = dict.fromkeys(("POSTGRES_PASSWORD", "MONGO_PASSWORD", "QDRANT_ADMIN_KEY", "REDIS_PASSWORD"), "secret")
+PASSWORDS = dict.fromkeys(
+    ("POSTGRES_PASSWORD", "MONGO_PASSWORD", "QDRANT_ADMIN_KEY", "REDIS_PASSWORD"), "secret"
+)
 
 
 def shipped(name: str, variables: dict[str, str], *profiles: str) -> ComposeFile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from sandbox.masking.keyed import CJK, Pseudonyms
 
@@ -21,17 +22,23 @@ NOT_CJK = r"(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
 WORD = re.compile(rf"{NOT_CJK}[^\W_](?:{NOT_CJK}[\w'’.-])*")
 
 
+STEP = re.compile(r"\w+|\W")
+REMEMBERED = 1 << 15  # texts: the same one stands in several stores
+
+
 class Known:
     """The names and usernames that free text is searched for."""
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:
         self._pseudonyms = pseudonyms
+        self.masked = lru_cache(REMEMBERED)(self._masked)
         self._names: dict[str, str] = {}
         self._first: dict[str, int] = {}  # first word -> most words of a name that begins so
         self._cjk: dict[str, int] = {}  # first character -> longest name that begins so
 
     def add(self, kind: str, value: str) -> None:
         """`kind`: person or username."""
+        self.masked.cache_clear()
         value = value.strip()
         if len(value) < 2:
             return
@@ -64,7 +71,7 @@ class Known:
             return text
         return masked.replace(" ", "_") + (dot + suffix if stem else "")
 
-    def masked(self, text: str) -> str:
+    def _masked(self, text: str) -> str:
         p = self._pseudonyms
         text = EMAIL.sub(lambda m: p.email(m[0]), text)
         text = IP.sub(lambda m: p.ip(m[0]), text) if "." in text or ":" in text else text
@@ -93,7 +100,7 @@ class Known:
         """How far nothing can begin: one CJK character, one word, or what stands between."""
         if CJK.match(text[at]):
             return 1
-        match = re.compile(r"\w+|\W").match(text, at)
+        match = STEP.match(text, at)
         if match is None:
             return 1
         cjk = CJK.search(match[0])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+VECTOR = re.compile(rb"\[[-+0-9.eE,]{200,}\]")  # numbers of a vector hold no value to look for
 SHORTEST = 6  # characters: shorter ones stand in any text by chance
 OVERLAP = 256  # bytes that a value may reach across two pieces
 CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -80,7 +81,7 @@ def scan(pieces: Iterable[bytes], originals: Originals, *, dataset: str) -> Iter
     for piece in pieces:
         data = tail + piece
         tail = data[-OVERLAP:]
-        for text, rule in _hits(data.decode("utf-8", "replace"), originals):
+        for text, rule in _hits(VECTOR.sub(b"[]", data).decode("utf-8", "replace"), originals):
             if text not in seen:
                 seen.add(text)
                 yield Suspect(dataset=dataset, rule=rule, text=text)

@@ -87,7 +87,7 @@ class Vault:
             raise ConfigError(
                 f"other users can read it (mode {mode:04o})",
                 where=str(self._path),
-                hint=f"chmod 600 {self._path}, then ./inv key rotate --identities",
+                hint=f"chmod 600 {self._path}; other users may have read the passwords",
             )
         try:
             known = json.loads(text)

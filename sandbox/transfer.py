@@ -242,7 +242,7 @@ def _refuse_uncovered(mask: Mask) -> None:
     raise Refused(
         f"the policy does not name {count} place{'s' if count > 1 else ''}; "
         f"nothing was written:\n{listed}\n",
-        hint="add a rule for each; ./inv classify suggests them",
+        hint="add a rule for each; docs/masking.md lists the strategies",
     )
 
 

@@ -38,7 +38,7 @@ def open_policy(project: Project) -> Policy:
         raise ConfigError(
             "there is no masking policy",
             where=project.settings.policy,
-            hint="./inv classify writes a first one to look through",
+            hint="copy the masking.toml of the demo and go through it",
         ) from None
     return parse(text, file=project.settings.policy)
 

@@ -1,0 +1,118 @@
+"""One collection, for reading: the fence of its connection lets nothing pass that could write."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from sandbox.contract import Access, Cut, Mask, Tool
+from sandbox.errors import Unreachable
+from sandbox.model import Dataset, Kind, Marker, QdrantSpace
+from sandbox.stores.qdrant import batches, collections, markers, rest
+
+FIRST = 8  # points, to learn how large they are
+
+
+class Source:
+    """A collection, or what an alias of that name stands for."""
+
+    kind: Kind = "qdrant"
+
+    def __init__(self, access: Access, *, tool: Tool | None = None) -> None:
+        self._begin(access, access.space.name, rest.read_only)
+
+    def _begin(self, access: Access, dataset: str, fence: rest.Fence) -> None:
+        assert isinstance(access.space, QdrantSpace)
+        self._name = access.space.collection
+        self._dataset = dataset
+        self._rest = rest.opened(access, fence)
+
+    def ready(self) -> str:
+        return rest.version(self._rest)
+
+    def marker(self) -> Marker | None:
+        return markers.of_space(self._rest, self._name)
+
+    @contextlib.contextmanager
+    def cut(self) -> Iterator[Cut]:
+        """Qdrant holds no view: the facts say when reading began and how many points there were."""
+        began = datetime.now(UTC).isoformat(timespec="milliseconds")
+        yield Cut(facts={"began": began, "points": self._points(self._name)})
+
+    def datasets(self, cut: Cut) -> Sequence[Dataset]:
+        """One, named as production's collection; its options are the whole configuration."""
+        info = self._rest.found(["collections", self._name])
+        if info is None:
+            raise Unreachable("there is no such collection", where=f"qdrant {self._name}")
+        options = collections.options(info)
+        points = self._points(self._name)
+        size = points * _vector_bytes(options)
+        return [
+            Dataset(store="qdrant", name=self._dataset, rows=points, bytes=size, options=options)
+        ]
+
+    def catalog(self, cut: Cut) -> bytes:
+        return b""
+
+    def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
+        """Batches as JSON lines; while one is masked, the next is on its way."""
+        keeps = mask.keeps(dataset)
+        for points, full in self._scroll(self._name, with_vector=True):
+            if keeps:
+                count = full or len(orjson.loads(points))
+            else:
+                count, points = batches.masked(points, dataset.name, mask)
+            if count:
+                yield count, batches.line(count, points)
+
+    def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
+        """None: `read` shows every value to the mask."""
+        return iter(())
+
+    def count(self) -> Mapping[str, int]:
+        return {self._dataset: self._points(self._name)}
+
+    def close(self) -> None:
+        self._rest.close()
+
+    def _points(self, name: str) -> int:
+        body = {"exact": True}
+        found = self._rest.result("POST", ["collections", name, "points", "count"], body)
+        return int(found["count"])
+
+    def _scroll(self, name: str, *, with_vector: bool) -> Iterator[tuple[bytes, int]]:
+        """JSON arrays of points in the order of their ids, with their count where it is certain
+        without a look: a page that is followed by another is full."""
+        limit, offset = FIRST, None
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            waiting: Future[bytes] | None = pool.submit(
+                self._page, name, limit, offset, with_vector
+            )
+            while waiting is not None:
+                answer = waiting.result()
+                points, offset = batches.cut_answer(answer)
+                full = 0 if offset is None else limit
+                if offset is None:
+                    waiting = None
+                else:
+                    limit = batches.batch_size(points, limit)
+                    waiting = pool.submit(self._page, name, limit, offset, with_vector)
+                yield points, full
+
+    def _page(self, name: str, limit: int, offset: Any, with_vector: bool) -> bytes:
+        body = {"limit": limit, "with_payload": True, "with_vector": with_vector}
+        if offset is not None:
+            body["offset"] = offset
+        return self._rest.raw("POST", ["collections", name, "points", "scroll"], body)
+
+
+def _vector_bytes(options: Mapping[str, Any]) -> int:
+    """About how long one point is as JSON: 11 characters a number, and a payload."""
+    vectors = (options["config"].get("params") or {}).get("vectors") or {}
+    declared = [vectors] if "size" in vectors else list(vectors.values())
+    return 300 + 11 * sum(int(one["size"]) for one in declared)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,67 +14,18 @@ import redis as driver
 from sandbox.contract import Access
 from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.masking.keep import Keep
-from sandbox.model import Dataset, Endpoint, Entry, Identity, Marker, RedisSpace, Role
+from sandbox.model import Dataset, Entry, Identity, Marker, RedisSpace
 from sandbox.stores.redis import Admin, Source, Store
+from sandbox.stores.redis.session import marker_text
+from tests.contract.redis_world import PLAYGROUND, PRODUCTION, ROLES, World, isolated
 
-PRODUCTION, PLAYGROUND = RedisSpace(prefix="momentry:"), RedisSpace(prefix="momentry_dev:")
-ROLES: tuple[Role, ...] = ("reader", "keeper", "playground", "production")
 FAR = 4_070_908_800_123  # milliseconds: 2099, with a part of a second
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """One server with both spaces isolated, and the administrator's client."""
-
-    endpoint: Endpoint
-    admin: Access
-    client: Any
-    identities: dict[Role, Identity]
-
-    def access(self, role: Role, space: RedisSpace) -> Access:
-        return Access(endpoint=self.endpoint, identity=self.identities[role], space=space)
-
-    def source(self) -> Source:
-        return Source(self.access("reader", PRODUCTION))
-
-    def store(self) -> Store:
-        return Store(
-            self.access("keeper", PLAYGROUND),
-            owner=self.identities["playground"],
-            production=PRODUCTION,
-        )
-
-    def administrator(self) -> Admin:
-        return Admin(
-            self.admin,
-            production=PRODUCTION,
-            playground=PLAYGROUND,
-            identities=self.identities,
-            project="momentry",
-        )
 
 
 @pytest.fixture
 def world(redis_server: Any) -> Iterator[World]:
-    endpoint = Endpoint(host=redis_server.host, port=redis_server.port)
-    login = Identity(role="admin", name=redis_server.admin_user, secret=redis_server.admin_password)
-    client = driver.Redis(
-        host=redis_server.host, port=redis_server.port, password=redis_server.admin_password
-    )
-    client.flushall()
-    made = World(
-        endpoint=endpoint,
-        admin=Access(endpoint=endpoint, identity=login, space=PRODUCTION),
-        client=client,
-        identities={
-            role: Identity(role=role, name=f"t_{role}", secret=f"s-{role}") for role in ROLES
-        },
-    )
-    made.administrator().isolate()
-    yield made
-    client.execute_command("ACL", "DELUSER", *(i.name for i in made.identities.values()))
-    client.flushall()
-    client.close()
+    with isolated(redis_server) as made:
+        yield made
 
 
 class Typed(Keep):
@@ -159,7 +111,7 @@ def _stream(client: Any, key: bytes) -> Any:
         held = client.xpending_range(key, name, "-", "+", 10_000)
         groups.append(
             (
-                {k: v for k, v in group.items()},
+                dict(group.items()),
                 sorted(c["name"] for c in client.xinfo_consumers(key, name)),
                 [(h["message_id"], h["consumer"], h["times_delivered"]) for h in held],
             )
@@ -290,7 +242,7 @@ def test_swap_undo_and_settle_may_be_repeated_by_another_process(world: World) -
     assert found is not None and found.snapshot == ""
     world.store().settle()
     world.store().settle()
-    own = {key for key in world.client.scan_iter(match="sandbox:*")}
+    own = set(world.client.scan_iter(match="sandbox:*"))
     assert own == {b"sandbox:marker:momentry:", b"sandbox:marker:momentry_dev:"}
 
 
@@ -310,10 +262,8 @@ def test_a_connection_lost_at_any_answer_leaves_one_whole_space(
         return take(wire, count)
 
     monkeypatch.setattr(type(store._wire), "take", failing)
-    try:
+    with contextlib.suppress(Unreachable):
         store.swap()
-    except Unreachable:
-        pass
     monkeypatch.undo()
     time.sleep(0.02)
     assert content(world.client, PLAYGROUND.prefix).keys() in ({b"new"}, {b"old"})
@@ -332,8 +282,6 @@ MARKERS = {
 @pytest.mark.parametrize("found", MARKERS.values(), ids=MARKERS.keys())
 @pytest.mark.parametrize("act", ["stage", "write", "finish", "swap", "undo", "settle"])
 def test_a_marker_that_is_not_ours_stops_every_act(world: World, act: str, found: Any) -> None:
-    from sandbox.stores.redis.session import marker_text
-
     store = staged(world)
     key = "sandbox:marker:momentry_dev:"
     if found is None:

@@ -335,7 +335,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("after", range(14))
+@pytest.mark.parametrize("after", range(6))  # requests that change something
 def test_killed_anywhere_in_swap_the_playground_is_whole(
     place: Place, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -455,17 +455,17 @@ CALLS: dict[str, Callable[[Store], object]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     "harm",
     [forget_marker, mark_as_production, garble_marker, stand_over_production, be_a_collection],
 )
-def test_every_write_refuses(place: Place, harm: Callable[[Place], None], call: str) -> None:
+def test_every_write_refuses(place: Place, harm: Callable[[Place], None]) -> None:
     place.load(swap=False, settle=False)
     harm(place)
     before = place.points(place.production)
-    with pytest.raises(Refused):
-        CALLS[call](place.store())
+    for call in CALLS.values():
+        with pytest.raises(Refused):
+            call(place.store())
     assert place.points(place.production) == before
     assert {"__1", "__2"} <= set(place.names())
 

@@ -74,15 +74,19 @@ class Rest:
         """Any answer. Raises Unreachable when there is none."""
         self._fence(method, path, body)
         content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
-        url = "/" + "/".join(quote(part, safe="") for part in path)
+        request = self._http.build_request(
+            method,
+            "/" + "/".join(quote(part, safe="") for part in path),
+            content=content,
+            params=query,
+            headers={"content-type": "application/json"} if content is not None else {},
+        )
         try:
-            return self._http.request(
-                method,
-                url,
-                content=content,
-                params=query,
-                headers={"content-type": "application/json"} if content is not None else {},
-            )
+            try:
+                return self._http.send(request)
+            except httpx.RemoteProtocolError:
+                # A kept connection was closed meanwhile. Every request here may be sent twice.
+                return self._http.send(request)
         except httpx.TransportError as error:
             raise Unreachable(
                 f"the server does not answer: {type(error).__name__}",

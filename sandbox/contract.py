@@ -36,6 +36,7 @@ class Mask(Protocol):
     where this is not empty the table travels as COPY text instead of binary.
     `settings`: what the expressions read with `current_setting`, to be bound as parameters of
     `set_config(name, value, is_local => true)`: key material never stands in query text.
+    `content`: of a file that `file` let through; `file` is the entry as it is in production.
     A mask is shared by threads.
     """
 

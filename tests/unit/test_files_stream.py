@@ -156,6 +156,7 @@ class Upper(Keep):
         return file
 
     def content(self, directory: str, file: FileEntry, stream: IO[bytes]) -> Iterator[bytes]:
+        assert not file.path.isupper()  # the name that it has in production
         while data := stream.read(1000):
             yield data * 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -126,27 +127,28 @@ def _masked(
     root: Path, purpose: str, entry: FileEntry, mask: Mask, *, keeps: bool
 ) -> Iterator[tuple[int, bytes]]:
     """One entry's part of the tar stream; the first piece counts as one row."""
+    original = replace(entry)  # rules for the content go by the name that it has in production
     made = mask.file(purpose, entry)
     if made is None:
         return
     if made.type == "symlink":
-        assert entry.source is not None
-        made.target = tree.contained_target(root, entry.source, made.target)
+        assert original.source is not None
+        made.target = tree.contained_target(root, original.source, made.target)
     if made.type != "file":
         yield 1, stream.header(made, 0)
         return
-    assert entry.source is not None
+    assert original.source is not None
     try:
-        file = open_quietly(entry.source)
+        file = open_quietly(original.source)
     except FileNotFoundError:  # gone since it was listed
         return
     except PermissionError:
-        raise Unreachable("the file cannot be read", where=str(entry.source)) from None
+        raise Unreachable("the file cannot be read", where=str(original.source)) from None
     with file:
         facts = os.fstat(file.fileno())
         sparse = facts.st_blocks * 512 < facts.st_size
         limited: IO[bytes] = _Limited(file, facts.st_size)  # type: ignore[assignment]
-        content = mask.content(purpose, made, limited)
+        content = mask.content(purpose, original, limited)
         size = facts.st_size if keeps else None
         first = 1
         for piece in stream.body(made, content, size=size, sparse=sparse):

@@ -29,6 +29,10 @@ class Ports:
             return f"container {self._held[port]}"
         return "another program" if self._local and not _can_bind(port) else ""
 
+    def release(self, port: int) -> None:
+        """Its container is gone."""
+        self._held.pop(port, None)
+
     def free(self, seed: str) -> int:
         """A free port. The same `seed` (project, service, port) finds the same one again, when
         nobody has taken it since."""

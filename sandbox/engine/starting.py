@@ -14,15 +14,17 @@ from docker.errors import APIError, NotFound
 from sandbox.compose import Service
 from sandbox.engine import containers, labels, watching
 from sandbox.engine.ports import Ports, bound
+from sandbox.engine.resources import made_once, make
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.images import ImageFacts, ensure
-from sandbox.plan import Plan, Step, networks_of, volumes_of
+from sandbox.plan import Plan, Step
 from sandbox.report import Report
 from sandbox.report import Step as Done
 
 SECRETS = ("PASSWORD", "API_KEY")
 TAKEN = ("port is already allocated", "address already in use", "ports are not available")
-ATTEMPTS = 3  # to find a free port that nobody takes in between
+AMBIGUOUS = "is ambiguous"
+ATTEMPTS = 3  # where somebody may come in between
 
 
 class Starting:
@@ -54,8 +56,7 @@ class Starting:
             self._check_passwords()
             self._check_ports()
             self._ensure_images()
-            self._make_networks()
-            self._make_volumes()
+            make(self._client, self._plan)
             for orphan in self._plan.orphans:
                 containers.remove(self._client, orphan.id)
         with ThreadPoolExecutor(max(len(steps), 1)) as pool:
@@ -73,7 +74,7 @@ class Starting:
         return f"{service.name} of {self._plan.project}"
 
     def _where(self, service: Service, key: str) -> str:
-        return f"{self._plan.file.file}:{service.line}: services.{service.name}.{key}"
+        return f"{self._plan.file.file}:{service.line}: services.{service.name}.{key}".rstrip(".")
 
     def _one(self, step: Step) -> None:
         service = self._plan.file.services[step.service]
@@ -83,7 +84,13 @@ class Starting:
             began = time.monotonic()
             identifier = self._bring(step, service)
             self._up[service.name].set()
-            watching.healthy(self._client, identifier, self._label(service), self._check_stop)
+            watching.healthy(
+                self._client,
+                identifier,
+                self._label(service),
+                self._check_stop,
+                settles=0.0 if step.action == "keep" else watching.SETTLES,
+            )
             if step.action != "keep":
                 name, seconds = f"{self._plan.project} {service.name}", time.monotonic() - began
                 self._report(Done(name=name, detail=step.action, seconds=seconds))
@@ -104,13 +111,16 @@ class Starting:
         if present is not None:
             old = bound(self._client.api.inspect_container(present.id))
             containers.remove(self._client, present.id)
+        for port in old.values():
+            self._ports.release(port)
         for attempt in range(ATTEMPTS):
             try:
                 return self._start(self._create(service, old if attempt == 0 else {}), service)
-            except _PortTaken:
-                if all(port.published for port in service.ports) or attempt == ATTEMPTS - 1:
+            except _Again as error:
+                if attempt == ATTEMPTS - 1 or not error.worth_it(service):
                     raise
-                containers.remove(self._client, self._name(service))
+                self._remove_leftover(self._name(service))
+                made_once(self._client, self._plan)
         raise AssertionError("unreachable")
 
     def _create(self, service: Service, old_ports: Mapping[int, int]) -> str:
@@ -126,19 +136,25 @@ class Starting:
             working_dir=str(self._root),
             networks=networks,
         )
-        return containers.create(
-            self._client,
-            service,
-            image=self._instead.get(service.name) or facts.tag,
-            name=self._name(service),
-            labels=tags,
-            ports={
-                p.target: p.published or self._free(service, p.target, old_ports)
-                for p in service.ports
-            },
-            networks=networks,
-            binds=containers.binds(file, service, project),
-        )
+        ports = {
+            port.target: port.published or self._free(service, port.target, old_ports)
+            for port in service.ports
+        }
+        try:
+            return containers.create(
+                self._client,
+                service,
+                image=self._instead.get(service.name) or facts.tag,
+                name=self._name(service),
+                labels=tags,
+                ports=ports,
+                networks=networks,
+                binds=containers.binds(file, service, project),
+            )
+        except APIError as error:
+            kind = _Again if error.status_code == 409 else SandboxError  # its name came up just now
+            message = f"{self._label(service)} cannot be made: {error.explanation}"
+            raise kind(message, where=self._where(service, "")) from None
 
     def _free(self, service: Service, target: int, old: Mapping[int, int]) -> int:
         """Where the file says 0: the port that it had, else one that is always the same."""
@@ -152,15 +168,15 @@ class Starting:
         except APIError as error:
             text = str(error.explanation or error)
             if any(words in text.lower() for words in TAKEN):
-                numbers = ", ".join(
-                    str(p) for p in bound(self._client.api.inspect_container(identifier)).values()
-                )
+                made = bound(self._client.api.inspect_container(identifier))
+                numbers = ", ".join(map(str, made.values()))
                 raise _PortTaken(
                     f"a port that {self._label(service)} needs is taken: {numbers}",
                     where=self._where(service, "ports"),
                     hint="free it, or set another one (0: any free one)",
                 ) from None
-            raise SandboxError(f"{self._label(service)} does not start: {text}") from None
+            kind = _Ambiguous if AMBIGUOUS in text else SandboxError
+            raise kind(f"{self._label(service)} does not start: {text}") from None
         return identifier
 
     def _name(self, service: Service) -> str:
@@ -190,10 +206,6 @@ class Starting:
             watching.healthy(self._client, identifier, label, self._check_stop)
         elif condition == "service_completed_successfully":
             watching.ended(self._client, identifier, label, self._check_stop)
-
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
-            raise _Stopped("another service failed")
 
     # --- before anything changes -----------------------------------------------------------------
 
@@ -243,32 +255,28 @@ class Starting:
             )
             self._images = {facts.reference: facts for facts in found}
 
-    def _make_networks(self) -> None:
-        project, missing = self._plan.project, self._missing("network")
-        for resource in networks_of(self._plan.file).values():
-            if resource.full_name(project) in missing:
-                self._client.networks.create(
-                    resource.full_name(project),
-                    driver="bridge",
-                    internal=resource.internal,
-                    labels=labels.of_network(project, resource),
-                )
-
-    def _make_volumes(self) -> None:
-        project, missing = self._plan.project, self._missing("volume")
-        for resource in volumes_of(self._plan.file).values():
-            if resource.full_name(project) in missing:
-                self._client.volumes.create(
-                    resource.full_name(project), labels=labels.of_volume(project, resource)
-                )
-
-    def _missing(self, kind: str) -> set[str]:
-        return {step.service for step in self._plan.changes if step.kind == kind}
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped("another service failed")
 
 
 class _Stopped(SandboxError):
     """Another service failed first."""
 
 
-class _PortTaken(Unreachable):
+class _Again(SandboxError):
+    """Something that may go well the next time."""
+
+    def worth_it(self, service: Service) -> bool:
+        return True
+
+
+class _PortTaken(_Again, Unreachable):
     """Between the look and the start somebody took the port."""
+
+    def worth_it(self, service: Service) -> bool:
+        return not all(port.published for port in service.ports)
+
+
+class _Ambiguous(_Again):
+    """A killed run's request made a network while we made the same one."""

@@ -21,18 +21,25 @@ Check = Callable[[], None]
 
 
 def healthy(
-    client: docker.DockerClient, identifier: str, label: str, check: Check = lambda: None
+    client: docker.DockerClient,
+    identifier: str,
+    label: str,
+    check: Check = lambda: None,
+    *,
+    settles: float = SETTLES,
 ) -> None:
     """Return when the container's health check passes; run here, because the engine's first run
     comes only after the check's interval. Raises Unreachable when it stops or takes too long.
 
-    A container without a check is ready when it still runs a moment later, or has ended well.
+    A container without a check is ready when it still runs after `settles` seconds, or has ended
+    well.
     """
     began, pause = time.monotonic(), FIRST_POLL
     while True:
         attributes = client.api.inspect_container(identifier)
         state = attributes["State"]
-        if _ready(client, identifier, attributes, time.monotonic() - began):
+        settled = time.monotonic() - began >= settles
+        if _ready(client, identifier, attributes, settled):
             return
         crashed = attributes.get("RestartCount", 0) >= CRASHES
         if state["Status"] in ("exited", "dead") or crashed:
@@ -71,13 +78,13 @@ def last_line(client: docker.DockerClient, identifier: str) -> str:
 
 
 def _ready(
-    client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any], waited: float
+    client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any], settled: bool
 ) -> bool:
     state = attributes["State"]
     test = (attributes["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
     if test[0] == "NONE":
         well = state["Status"] == "exited" and state["ExitCode"] == 0
-        return well or (state["Status"] == "running" and waited >= SETTLES)
+        return well or (state["Status"] == "running" and settled)
     if state["Status"] != "running":
         return False
     if (state.get("Health") or {}).get("Status") == "healthy":

@@ -36,7 +36,7 @@ class Recipe:
 
     def other_version(self, reference: str) -> bool:
         """Whether `reference` asks for another major version than this one builds."""
-        asked = re.search(r":[a-z]*(\d+)", reference)
+        asked = re.search(r":[a-z]*(\d+)", reference.rpartition("/")[2])
         return self.version.isdigit() and asked is not None and asked[1] != self.version
 
 

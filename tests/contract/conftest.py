@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,28 @@ class Server:
     def api_key(self) -> str:
         """Qdrant's word for the administrator's password."""
         return self.admin_password
+
+    def wait_ready(self, *, within: float = READY_WITHIN) -> float:
+        """Seconds until the first real answer. The server's own log is in the error."""
+        began = time.monotonic()
+        while True:
+            try:
+                first_query(self)
+                return time.monotonic() - began
+            except (psycopg.Error, PyMongoError, httpx.HTTPError, redis.RedisError, OSError):
+                wrapped = self.container.get_wrapped_container()
+                wrapped.reload()
+                if time.monotonic() - began > within or wrapped.status != "running":
+                    log = wrapped.logs(tail=20).decode(errors="replace")
+                    raise RuntimeError(f"{self.kind} does not answer:\n{log}") from None
+                time.sleep(0.02)
+
+    def restart(self) -> Server:
+        """Start the stopped container again: the same server at another host port."""
+        self.container.get_wrapped_container().start()
+        port = int(self.container.get_exposed_port(RECIPES[self.kind].port))
+        server = replace(self, port=port)
+        return replace(server, seconds=server.wait_ready())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +133,12 @@ RECIPES = {
         port=6379,
         user="default",
         home="/var/lib/sandbox/redis",
-        environment=lambda _s, _h: {},
-        command=lambda secret, home: [
+        environment=lambda secret, _h: {"REDIS_PASSWORD": secret},
+        command=lambda _s, home: [
             "bash",
             "-ec",
             f"mkdir -p {home}; chown redis:redis {home}; cd {home}; exec docker-entrypoint.sh"
-            f" redis-server --requirepass {secret} --appendonly yes --dir {home}",
+            f' redis-server --requirepass "$REDIS_PASSWORD" --appendonly yes --dir {home}',
         ],
     ),
 }
@@ -154,22 +176,6 @@ def first_query(server: Server) -> None:
             connection.ping()
 
 
-def wait_ready(server: Server, *, within: float = READY_WITHIN) -> float:
-    """Seconds until the first real answer. The server's own log is in the error."""
-    began = time.monotonic()
-    while True:
-        try:
-            first_query(server)
-            return time.monotonic() - began
-        except (psycopg.Error, PyMongoError, httpx.HTTPError, redis.RedisError, OSError):
-            wrapped = server.container.get_wrapped_container()
-            wrapped.reload()
-            if time.monotonic() - began > within or wrapped.status != "running":
-                log = wrapped.logs(tail=20).decode(errors="replace")
-                raise RuntimeError(f"{server.kind} does not answer:\n{log}") from None
-            time.sleep(0.02)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """This run's containers: a name of their own, a label, removed at its end."""
@@ -184,16 +190,20 @@ class Run:
         *,
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
+        files: Mapping[str, str] | None = None,
         image: str = "",
         password: str = "",
         user: str = "",
         wait: bool = True,
     ) -> Server:
-        """One more server, as its recipe says; arguments replace parts of the recipe."""
+        """One more server, as its recipe says; arguments replace parts of the recipe. `files`:
+        path in the container -> text, there before it starts."""
         recipe = RECIPES[kind]
         facts = ensure(self.client, recipe.reference, report=silent)
         secret = password or secrets.token_hex(16)
         container = DockerContainer(image or facts.tag)
+        for path, text in (files or {}).items():
+            container.with_copy_into_container(text.encode(), path)
         container.with_name(f"{self.name}-{kind}-{secrets.token_hex(3)}")
         container.with_envs(**(environment or recipe.environment(secret, recipe.home)))
         argv = recipe.command(secret, recipe.home) if command is None else command
@@ -201,7 +211,7 @@ class Run:
         container.ports[f"{recipe.port}/tcp"] = ("127.0.0.1", None)  # type: ignore[assignment]
         container.with_kwargs(labels={LABEL: self.name}, shm_size="256m")
         began = time.monotonic()
-        self.stack.callback(container.stop)  # also when it does not start
+        self.stack.callback(_removed, container)  # also when it does not start
         container.start()
         server = Server(
             kind=kind,
@@ -214,36 +224,42 @@ class Run:
         )
         if not wait:
             return server
-        wait_ready(server)
-        return Server(**{**vars(server), "seconds": time.monotonic() - began})
+        server.wait_ready()
+        return replace(server, seconds=time.monotonic() - began)
+
+    def sweep(self) -> None:
+        """Remove containers of runs on this machine whose process is gone: their lock is free."""
+        for container in self.client.containers.list(all=True, filters={"label": LABEL}):
+            path = lock_path(container.labels[LABEL])
+            if not path.exists():
+                continue  # another machine's, or being removed
+            with path.open() as file, suppress(BlockingIOError, docker.errors.APIError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                container.remove(force=True, v=True)
 
 
-def _lock_path(name: str) -> Path:
+def _removed(container: DockerContainer) -> None:
+    with suppress(docker.errors.NotFound):  # the test has done it
+        container.stop()
+
+
+def lock_path(name: str) -> Path:
+    """Held by the run of this name as long as its process lives."""
     return Path(tempfile.gettempdir(), f"{name}.lock")
-
-
-def _sweep(client: docker.DockerClient) -> None:
-    """Remove containers of runs on this machine whose process is gone: its lock file is free."""
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
-        path = _lock_path(container.labels[LABEL])
-        if not path.exists():
-            continue  # another machine's, or being removed
-        with path.open() as file, suppress(BlockingIOError, docker.errors.APIError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            container.remove(force=True, v=True)
 
 
 @pytest.fixture(scope="session")
 def run() -> Iterator[Run]:
     client = docker.from_env()
     client.ping()
-    _sweep(client)
     name = f"sandbox-tests-{os.getpid()}-{secrets.token_hex(3)}"
-    path = _lock_path(name)
+    path = lock_path(name)
     with path.open("w") as lock, ExitStack() as stack:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stack.callback(client.close)
-        yield Run(client=client, name=name, stack=stack)
+        mine = Run(client=client, name=name, stack=stack)
+        mine.sweep()
+        yield mine
     path.unlink()
 
 

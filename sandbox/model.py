@@ -71,11 +71,13 @@ class PostgresSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class MongoSpace:
-    """A database."""
+    """A database. `ttl` says what becomes of indexes that would delete what was just loaded:
+    `hold` them back (nothing expires), `shift` the dates by the copy's age, or `keep` both."""
 
     kind: Literal["mongo"] = "mongo"
     database: str
     collections: tuple[str, ...] = ()
+    ttl: Literal["hold", "shift", "keep"] = "hold"
 
     @property
     def name(self) -> str:

@@ -35,7 +35,8 @@ class PolicyMask:
         self._pseudonyms = Pseudonyms(key=read_key(key), record=self.originals.record)
         self._policy = policy
         self._predicates = dict(predicates or {})
-        self.uncovered: dict[str, str] = {}
+        self._uncovered: dict[str, str] = {}
+        self.uncovered: Mapping[str, str] = self._uncovered
         self._redact = policy.unknown == "redact"
         paths = [
             template(f"{directory}/{rule.name}", "/")
@@ -66,8 +67,8 @@ class PolicyMask:
         return Walker(tree, self._tools, uncovered, redact=self._redact)
 
     def _told(self, name: str, note: str) -> None:
-        if len(self.uncovered) < MOST:
-            self.uncovered.setdefault(name[:200], note)
+        if len(self._uncovered) < MOST:
+            self._uncovered.setdefault(name[:200], note)
 
     # --- what the receipt says ------------------------------------------------------------------
 

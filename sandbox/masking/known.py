@@ -1,134 +1,198 @@
-"""Free text: known people, addresses and numbers inside it, replaced by their own pseudonyms.
+"""Originals as fingerprints: enough to recognise a value when it comes by, never to say it.
 
-E-mail addresses, phone numbers and IP addresses are known by their shape; names and usernames by a
-list that is collected from the columns that hold them.
+A fingerprint is Python's hash of a string: SipHash under a key that is random in each process.
+Values are compared without case and without what separates their words, so that `Ann.Lee@x.com`
+is found in `mailto:ann.lee@x.com`, and a name in `interview_Ann Lee.json`. Values in Chinese,
+Japanese and Korean are found inside running text, too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
+from itertools import pairwise
 
-from sandbox.masking.keyed import CJK, Pseudonyms
-
-EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
-IP = re.compile(
-    r"(?<![A-Za-z0-9_.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![A-Za-z0-9_:])"
-)
-PHONE = re.compile(r"(?<![A-Za-z0-9_.])\+?\(?\d[\d ()./-]{6,18}\d(?![A-Za-z0-9_])")
-# A word ends where Chinese, Japanese or Korean begins: those are written without spaces.
-NOT_CJK = r"(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
-WORD = re.compile(rf"{NOT_CJK}[^\W_](?:{NOT_CJK}[\w'’.-])*")
-
-
-STEP = re.compile(r"\w+|\W")
-REMEMBERED = 1 << 15  # texts: the same one stands in several stores
+SEPARATORS = bytes(
+    ord(chr(b).lower()) if b >= 0x80 or chr(b).isalnum() else 0x20 for b in range(128)
+) + bytes(range(128, 256))
+TOKEN = re.compile(r"[0-9a-z]+|[^\x00-\x7f\ufffd]+")
+CJK = re.compile("[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
+GAP = re.compile(
+    r"[^0-9A-Za-z\x00-\x08\t\n\v\f\r\x0e-\x1f\x7f]{0,3}"
+)  # between two words of one value
+GRAM = 3
 
 
-class Known:
-    """The names and usernames that free text is searched for."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """Where a known value stands in a text, and of which domain it is."""
 
-    def __init__(self, pseudonyms: Pseudonyms) -> None:
-        self._pseudonyms = pseudonyms
-        self.masked = lru_cache(REMEMBERED)(self._masked)
-        self._names: dict[str, str] = {}
-        self._first: dict[str, int] = {}  # first word -> most words of a name that begins so
-        self._cjk: dict[str, int] = {}  # first character -> longest name that begins so
+    start: int
+    end: int
+    domain: str
 
-    def add(self, kind: str, value: str) -> None:
-        """`kind`: person or username."""
-        self.masked.cache_clear()
-        value = value.strip()
-        if len(value) < 2:
+
+def fold(text: str) -> str:
+    """Lower case, one character for each character."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+class Bits:
+    """A Bloom filter of 2^27 bits: what does not fit the exact set any more (16 MiB)."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << 24)
+
+    def add(self, value: int) -> None:
+        for place in self._places(value):
+            self._bits[place >> 3] |= 1 << (place & 7)
+
+    def __contains__(self, value: int) -> bool:
+        return all(self._bits[place >> 3] >> (place & 7) & 1 for place in self._places(value))
+
+    def _places(self, value: int) -> tuple[int, int, int, int]:
+        low, high = value & 0x7FFFFFF, value >> 27 & 0x7FFFFFF
+        return low, high, (low + 2 * high) & 0x7FFFFFF, (low + 5 * high) & 0x7FFFFFF
+
+
+class Index:
+    """Fingerprints of known values by domain. Threads may add and find at the same time."""
+
+    def __init__(self, *, limit: int = 4_000_000) -> None:
+        self._limit = limit
+        self.exact: dict[int, str] = {}  # fingerprint of the words -> domain
+        self.strict: set[int] = set()  # of values of digits alone: as they are written
+        self.anchors: dict[int, tuple[tuple[int, int], ...]] = {}  # word -> (its place, words)
+        self.grams: dict[int, tuple[int, ...]] = {}  # first three characters -> lengths
+        self.overflow: Bits | None = None
+        self._shapes: set[tuple[int, int]] = set()  # of what went into the filter
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+    def add(self, domain: str, value: str) -> None:
+        """Remember a value; those too short to tell from chance are left out."""
+        folded = fold(value)
+        if CJK.search(folded) and not re.search(r"[\x00-\x2f\x3a-\x60\x7b-\x7f]", folded):
+            self._add_run(domain, folded)
             return
-        self._names[value] = kind
-        if CJK.search(value):
-            self._cjk[value[0]] = max(self._cjk.get(value[0], 0), len(value))
-        else:
-            words = WORD.findall(value)
-            if words:
-                self._first[words[0]] = max(self._first.get(words[0], 0), len(words))
+        tokens = TOKEN.findall(folded)
+        if not worth(tokens):
+            return
+        self._add_words(domain, tokens)
+        if all(token.isdigit() for token in tokens):
+            self.strict.add(hash(folded))
+            digits = "".join(tokens)
+            if len(tokens) > 1 and len(digits) >= 8 and domain == "phone":
+                self.strict.update((hash(digits), hash("+" + digits)))
+                self._add_words(domain, [digits])
 
-    def is_username(self, text: str) -> bool:
-        return self._names.get(text) == "username"
+    def _add_run(self, domain: str, folded: str) -> None:
+        fingerprint = hash(folded)
+        if len(folded) < 2 or fingerprint in self.exact:
+            return
+        self.exact[fingerprint] = domain
+        gram = hash(folded[:GRAM])
+        lengths = self.grams.get(gram, ())
+        if len(folded) not in lengths:
+            self.grams[gram] = (*lengths, len(folded))
 
-    def masked_name(self, text: str) -> str:
-        """A file's name: underscores stand for spaces, and its parts are looked at alone."""
-        if text in self._names:
-            return self.masked(text)
-        stem, dot, suffix = text.rpartition(".")
-        parts = re.split(r"(_)", stem or suffix)
-        for start in range(0, len(parts), 2):  # interview_Ann_Lee: the longest known tail
-            tail = "".join(parts[start:])
-            for name in (tail, tail.replace("_", " ")):
-                if name in self._names:
-                    masked = self.masked(name).replace(" ", "_")
-                    return "".join(parts[:start]) + masked + (dot + suffix if stem else "")
-        spaced = (stem or suffix).replace("_", " ")
-        masked = self.masked(spaced)
-        if masked == spaced:
-            return text
-        return masked.replace(" ", "_") + (dot + suffix if stem else "")
+    def _add_words(self, domain: str, tokens: list[str]) -> None:
+        fingerprint = hash(" ".join(tokens))
+        if fingerprint in self.exact:
+            return
+        place = max(range(len(tokens)), key=lambda i: len(tokens[i]))
+        shape, anchor = (place, len(tokens)), hash(tokens[place])
+        if len(self.exact) >= self._limit:
+            self.overflow = self.overflow or Bits()
+            self.overflow.add(fingerprint)
+            self.overflow.add(anchor)
+            self._shapes.add(shape)
+            return
+        self.exact[fingerprint] = domain
+        shapes = self.anchors.get(anchor, ())
+        if shape not in shapes:
+            self.anchors[anchor] = (*shapes, shape)
 
-    def _masked(self, text: str) -> str:
-        p = self._pseudonyms
-        text = EMAIL.sub(lambda m: p.email(m[0]), text)
-        text = IP.sub(lambda m: p.ip(m[0]), text) if "." in text or ":" in text else text
-        text = PHONE.sub(lambda m: m[0] if m[0].startswith("+1555") else p.phone(m[0]), text)
-        return "".join(self._replaced(text))
+    def domain_of(self, fingerprint: int) -> str | None:
+        known = self.exact.get(fingerprint)
+        if known is None and self.overflow is not None and fingerprint in self.overflow:
+            return "a value"
+        return known
 
-    def _replaced(self, text: str) -> Iterator[str]:
-        at = 0
-        size = len(text)
-        while at < size:
-            found = self._at(text, at)
-            if found:
-                kind = self._names[found]
-                yield (
-                    self._pseudonyms.person(found)
-                    if kind == "person"
-                    else (self._pseudonyms.username(found))
-                )
-                at += len(found)
+    def shapes_of(self, token: str) -> tuple[tuple[int, int], ...]:
+        fingerprint = hash(token)
+        known = self.anchors.get(fingerprint, ())
+        if self.overflow is not None and fingerprint in self.overflow:
+            return (*known, *self._shapes)
+        return known
+
+    def find(self, text: str) -> list[Found]:
+        """Known values in a text, longest first where they overlap, in the order of the text."""
+        folded = fold(text)
+        found = list(self._find_words(folded))
+        if not folded.isascii():
+            found.extend(self._find_runs(folded))
+        return apart(found)
+
+    def _find_words(self, folded: str) -> Iterator[Found]:
+        spans = [match.span() for match in TOKEN.finditer(folded)]
+        tokens = [folded[start:end] for start, end in spans]
+        for i, token in enumerate(tokens):
+            for place, count in self.shapes_of(token):
+                first = i - place
+                if first < 0 or first + count > len(tokens):
+                    continue
+                domain = self.domain_of(hash(" ".join(tokens[first : first + count])))
+                if domain is None or not close(folded, spans[first : first + count]):
+                    continue
+                start, end = spans[first][0], spans[first + count - 1][1]
+                if self._as_written(tokens[first : first + count], folded, start, end):
+                    start -= folded[start - 1 : start] == "+"
+                    yield Found(start=start, end=end, domain=domain)
+
+    def _as_written(self, tokens: list[str], folded: str, start: int, end: int) -> bool:
+        """Values of digits alone only count as they were written: numbers are everywhere."""
+        if not all(token.isdigit() for token in tokens):
+            return True
+        return hash(folded[start:end]) in self.strict or (
+            start > 0 and hash(folded[start - 1 : end]) in self.strict
+        )
+
+    def _find_runs(self, folded: str) -> Iterator[Found]:
+        for i in range(len(folded) - 1):
+            if folded[i] < "\u0080":
                 continue
-            step = self._step(text, at)
-            yield text[at : at + step]
-            at += step
+            for gram in (folded[i : i + GRAM], folded[i : i + 2]):
+                for length in self.grams.get(hash(gram), ()):
+                    domain = self.exact.get(hash(folded[i : i + length]))
+                    if domain is not None and i + length <= len(folded):
+                        yield Found(start=i, end=i + length, domain=domain)
 
-    def _step(self, text: str, at: int) -> int:
-        """How far nothing can begin: one CJK character, one word, or what stands between."""
-        if CJK.match(text[at]):
-            return 1
-        match = STEP.match(text, at)
-        if match is None:
-            return 1
-        cjk = CJK.search(match[0])
-        return max(1, cjk.start()) if cjk else len(match[0])
 
-    def _at(self, text: str, at: int) -> str:
-        """The longest known name that begins here, "" when none does."""
-        longest = self._cjk.get(text[at], 0)
-        for length in range(min(longest, len(text) - at), 1, -1):
-            if text[at : at + length] in self._names:
-                return text[at : at + length]
-        word = WORD.match(text, at)
-        if word is None:
-            return ""
-        for candidate in (word[0], word[0].rstrip(".-'’"), re.split(r"[.'’-]", word[0])[0]):
-            most = self._first.get(candidate, 0)
-            if most:
-                return self._words(text, at, most)
-        return ""
+def worth(tokens: list[str]) -> bool:
+    """Long enough not to be met by chance: four characters, and more than a small number."""
+    size = sum(map(len, tokens))
+    if size < 4:
+        return False
+    return not all(token.isdigit() for token in tokens) or size >= 6
 
-    def _words(self, text: str, at: int, most: int) -> str:
-        ends = [m.end() for m, _ in zip(WORD.finditer(text, at), range(most), strict=False)]
-        for end in reversed(ends):
-            for cut in (text[at:end], text[at:end].rstrip(".-'’")):
-                if cut in self._names:
-                    return cut
-        # A possessive or a hyphen may follow the name without a space.
-        for value in self._names:
-            if text.startswith(value, at):
-                return value
-        return ""
+
+def close(text: str, spans: list[tuple[int, int]]) -> bool:
+    """Whether only a few separators, and no end of a line or field, stand between the words."""
+    return all(GAP.fullmatch(text, end, start) for (_, end), (start, _) in pairwise(spans))
+
+
+def apart(found: list[Found]) -> list[Found]:
+    found.sort(key=lambda one: (one.start, one.start - one.end))
+    kept: list[Found] = []
+    for one in found:
+        if not kept or one.start >= kept[-1].end:
+            kept.append(one)
+        elif one.end - one.start > kept[-1].end - kept[-1].start:
+            kept[-1] = one
+    return kept

@@ -1,8 +1,10 @@
-"""Searches streams for originals of masked values (P8).
+"""Looks for originals of masked values in what a copy holds (P8), as fast as it is read.
 
-Originals are held as fingerprints under a key that is random in each process: Python's own string
-hash. Neither they nor the values are written anywhere. Looked for are values that can be told apart
-from chance: e-mail addresses, usernames, phone numbers, addresses, tokens and full names.
+Each piece (about 1 MiB) is cut into words by C code; the words' fingerprints are intersected with
+those of the originals' longest words, and only where they meet does a precise second look follow.
+Also found: e-mail addresses and international phone numbers that are no pseudonym. Not found:
+values shorter than four characters, small numbers, two Chinese characters inside other text, and
+what is compressed, encrypted or in base64.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-VECTOR = re.compile(rb"\[[-+0-9.eE,]{200,}\]")  # numbers of a vector hold no value to look for
-SHORTEST = 6  # characters: shorter ones stand in any text by chance
-OVERLAP = 256  # bytes that a value may reach across two pieces
-CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-# Words of Chinese, Japanese and Korean are runs of their own, searched part by part.
-WORDS = re.compile(rf"[{CJK}]+|(?:(?![{CJK}])[\w.@+%:-])+")
-RUN = re.compile(rf"[{CJK}]+")
-SHORTEST_RUN, LONGEST_RUN = 3, 8  # characters of a name without spaces
-MOST = 4  # words in a value
+from sandbox.masking.known import GRAM, SEPARATORS, TOKEN, Found, Index, close, fold
+from sandbox.masking.pseudonyms import FROM_LISTS, HOST, PHONE
+
+OVERLAP = 1024  # characters of one piece that are looked at again with the next
+# Cities and companies are shared by many and stand in time zones, settings and headlines.
+SEARCHED = frozenset(
+    {"email", "person", "username", "phone", "street", "ip", "mac", "uuid", "token", "hash"}
+)
+AROUND = 3  # words on either side that may make a match part of a longer pseudonym
+_EMAIL = re.compile(r"[A-Za-z0-9._%+'-]{1,64}@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
+_PHONE = re.compile(r"(?<![0-9A-Za-z.+])\+(?=[1-9])(?:\d[ ().-]?){7,14}\d(?![\d.])")
+_UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_ESCAPES = ((rb"\n", b"  "), (rb"\t", b"  "), (rb"\r", b"  "), (rb"\/", b" /"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """An original that stands in a stream. Its text is never shown."""
+    """A value that should not be there. `text` is for looking the place up: never print it."""
 
     dataset: str
     rule: str
@@ -32,76 +38,250 @@ class Suspect:
 
 
 class Originals:
-    """Fingerprints of what was masked, and of the pseudonyms, which are no leak where they meet."""
+    """Fingerprints of the values that were changed, and of pseudonyms that look like real names.
 
-    def __init__(self) -> None:
-        self._found: dict[int, str] = {}
-        self._first: set[int] = set()
-        self._runs: set[str] = set()  # first characters of values without spaces
-        self._pseudonyms: set[int] = set()
+    Filled by threads while they mask. `len()` is the number of originals held.
+    """
+
+    def __init__(self, *, limit: int = 4_000_000) -> None:
+        self.index = Index(limit=limit)
+        self._made: set[int] = set()  # pseudonyms from lists
+        self.kept: set[int] = set()  # addresses that a rule keeps
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self.index)
 
-    def add(self, rule: str, value: str, pseudonym: str) -> None:
-        if pseudonym:
-            self._pseudonyms.add(hash(pseudonym))
-        words = WORDS.findall(value)
-        text = " ".join(words)
-        shortest = SHORTEST_RUN if RUN.fullmatch(text) else SHORTEST
-        if len(text) < shortest or not 1 <= len(words) <= MOST or value == pseudonym:
+    def __bool__(self) -> bool:
+        return len(self.index) > 0
+
+    def record(self, domain: str, original: str, pseudonym: str) -> None:
+        """One value was masked."""
+        if original == pseudonym:
             return
-        self._found[hash(text)] = rule
-        self._first.add(hash(words[0]))
-        if RUN.match(words[0]):
-            self._runs.add(words[0][0])
+        self.index.add(domain, original)
+        if domain in FROM_LISTS:
+            self.made(pseudonym)
 
-    def rule(self, text: str) -> str | None:
-        """The rule that masked this value; None when it is not an original, or a pseudonym, too."""
-        fingerprint = hash(text)
-        if fingerprint in self._pseudonyms:
-            return None
-        return self._found.get(fingerprint)
+    def made(self, pseudonym: str) -> None:
+        folded = fold(pseudonym)
+        self._made.add(hash(" ".join(TOKEN.findall(folded))))
+        self._made.add(hash(folded))
 
-    def may_begin(self, word: str) -> bool:
-        return hash(word) in self._first
+    def is_pseudonym(self, words: str) -> bool:
+        return hash(words) in self._made
 
-    def parts(self, run: str) -> Iterator[str]:
-        """Every part of a run of characters that could be a value."""
-        for start, character in enumerate(run):
-            if character in self._runs:
-                for length in range(SHORTEST_RUN, min(LONGEST_RUN, len(run) - start) + 1):
-                    yield run[start : start + length]
+    def within_pseudonym(self, text: str, found: Found) -> bool:
+        """Whether the place is a pseudonym, or part of a longer one."""
+        window = fold(text[max(found.start - 60, 0) : found.end + 60])
+        start = found.start - max(found.start - 60, 0)
+        end = start + found.end - found.start
+        if hash(window[start:end]) in self._made:
+            return True
+        spans = [match.span() for match in TOKEN.finditer(window)]
+        words = [window[a:b] for a, b in spans]
+        inside = [i for i, (a, b) in enumerate(spans) if a < end and b > start]
+        if not inside:
+            return False
+        first, last = inside[0], inside[-1]
+        return any(
+            hash(" ".join(words[i : j + 1])) in self._made
+            for i in range(max(first - AROUND, 0), first + 1)
+            for j in range(last, min(last + AROUND + 1, len(words)))
+        )
 
 
-def scan(pieces: Iterable[bytes], originals: Originals, *, dataset: str) -> Iterator[Suspect]:
-    """Every original that stands in the bytes, each text once."""
-    seen: set[str] = set()
+def scan(pieces: Iterable[bytes], originals: Originals, *, dataset: str = "") -> Iterator[Suspect]:
+    """Every original, once, that stands in a stream of bytes."""
+    told: set[tuple[str, str]] = set()
     tail = b""
     for piece in pieces:
         data = tail + piece
-        tail = data[-OVERLAP:]
-        for text, rule in _hits(VECTOR.sub(b"[]", data).decode("utf-8", "replace"), originals):
-            if text not in seen:
-                seen.add(text)
+        for rule, text in _look(data, originals):
+            if (rule, text) not in told:
+                told.add((rule, text))
                 yield Suspect(dataset=dataset, rule=rule, text=text)
+        tail = data[-OVERLAP:]
 
 
-def _hits(text: str, originals: Originals) -> Iterator[tuple[str, str]]:
-    words = WORDS.findall(text)
-    begins = {word for word in set(words) if originals.may_begin(word)}
-    for run in {word for word in words if RUN.match(word)}:
-        for part in originals.parts(run):
-            rule = originals.rule(part)
-            if rule is not None:
-                yield part, rule
-    if not begins:
+def _look(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+    plain = _unescaped(data)
+    yield from _known(plain, originals)
+    yield from _shaped(plain, originals)
+
+
+def _unescaped(data: bytes) -> bytes:
+    """JSON's and COPY's escapes of letters would hide words; the rest may stay."""
+    if b"\\" not in data:
+        return data
+    for escape, instead in _ESCAPES:
+        data = data.replace(escape, instead)
+    if b"\\u" in data:
+        data = _UNICODE.sub(_character, data)
+    return data
+
+
+def _character(match: re.Match[bytes]) -> bytes:
+    return chr(int(match[1], 16)).encode("utf-8", "replace")
+
+
+# --- known originals -----------------------------------------------------------------------------
+
+
+def _known(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+    index = originals.index
+    words = _words(data)
+    if _meets(words, data, index):
+        yield from _precise(words, data, originals)
+    if index.grams and not data.isascii():
+        yield from _runs(data, originals)
+
+
+def _words(data: bytes) -> list[str]:
+    spaced = data.translate(SEPARATORS)
+    if spaced.isascii():
+        return spaced.decode("ascii").split()
+    return TOKEN.findall(fold(spaced.decode("utf-8", "replace")))
+
+
+def _meets(words: list[str], data: bytes, index: Index) -> bool:
+    if index.overflow is not None:
+        return True
+    distinct = set(words)
+    prints = set(map(hash, distinct))
+    if not prints.isdisjoint(index.anchors):
+        return True
+    # In binary frames a length stands before a text and may look like its first letter.
+    return b"\0" in data and not {hash(word[1:]) for word in distinct}.isdisjoint(index.anchors)
+
+
+def _precise(words: list[str], data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+    """Sequences of words that are known whole; then, rarely, how they stand in the text."""
+    index, binary = originals.index, b"\0" in data
+    anchors = index.anchors
+    told: set[tuple[str, ...]] = set()
+    candidates = [
+        (i, word)
+        for i, word in enumerate(words)
+        if hash(word) in anchors or (binary and hash(word[1:]) in anchors)
+    ]
+    if index.overflow is not None:
+        candidates = list(enumerate(words))
+    for i, word in candidates:
+        for anchor in (word, word[1:]) if binary else (word,):
+            for place, count in index.shapes_of(anchor):
+                if i < place or i - place + count > len(words):
+                    continue
+                part = words[i - place : i - place + count]
+                part[place] = anchor
+                for sequence in _readings(part, binary):
+                    domain = index.domain_of(hash(" ".join(sequence)))
+                    wanted = domain in SEARCHED or domain == "a value"
+                    if wanted and not originals.is_pseudonym(" ".join(sequence)):
+                        told.add((str(domain), *sequence))
+    for domain, *sequence in told:
+        yield from _places(data, sequence, domain, originals)
+
+
+def _readings(part: list[str], binary: bool) -> Iterator[list[str]]:
+    yield part
+    if binary and len(part) > 1 and len(part[0]) > 1:
+        yield [part[0][1:], *part[1:]]
+
+
+def _places(
+    data: bytes, sequence: list[str], domain: str, originals: Originals
+) -> Iterator[tuple[str, str]]:
+    """The first place at which the words stand as one value, and not within a pseudonym."""
+    text = data.decode("utf-8", "replace")
+    folded = fold(text)
+    regex = re.compile("[^0-9a-z]{0,3}?".join(map(re.escape, sequence)))
+    for match in regex.finditer(folded):
+        start, end = match.span()
+        if end < len(folded) and folded[end].isalnum() and folded[end].isascii():
+            continue
+        glued = start > 0 and folded[start - 1].isalnum() and folded[start - 1].isascii()
+        if glued and "\0" not in folded[max(start - 4, 0) : start]:
+            continue
+        spans = [(start + m.start(), start + m.end()) for m in TOKEN.finditer(match[0])]
+        if not close(folded, spans):
+            continue
+        if not _written(folded, start, end, sequence, originals.index):
+            continue
+        if originals.within_pseudonym(text, Found(start=start, end=end, domain=domain)):
+            continue
+        yield domain, text[start:end]
         return
-    for index, word in enumerate(words):
-        if word in begins:
-            for count in range(1, MOST + 1):  # a sentence's full stop is no part of a value
-                candidate = " ".join(words[index : index + count])
-                for text_ in {candidate, candidate.rstrip(".:-")}:
-                    rule = originals.rule(text_)
-                    if rule is not None:
-                        yield text_, rule
+
+
+def _written(folded: str, start: int, end: int, sequence: list[str], index: Index) -> bool:
+    """Numbers alone count only as they were written, and not inside longer ones."""
+    if not all(word.isdigit() for word in sequence):
+        return True
+    if folded[end : end + 1] == "." and folded[end + 1 : end + 2].isdigit():
+        return False
+    if start > 1 and folded[start - 1] == "." and folded[start - 2].isdigit():
+        return False
+    return any(hash(folded[max(at, 0) : end]) in index.strict for at in (start, start - 1))
+
+
+def _runs(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+    """Chinese, Japanese and Korean values inside running text; two characters only as a whole."""
+    index = originals.index
+    words = data.translate(SEPARATORS).decode("utf-8", "replace").replace("\ufffd", " ").split()
+    distinct = " ".join({word for word in words if not word.isascii()}).lower()
+    grams = {distinct[i : i + GRAM] for i in range(len(distinct) - GRAM + 1)}
+    hits = [gram for gram in grams if hash(gram) in index.grams]
+    for gram in hits:
+        at = distinct.find(gram)
+        while at >= 0:
+            yield from _run(distinct, at, gram, originals)
+            at = distinct.find(gram, at + 1)
+    for word in {word for word in distinct.split() if len(word) == 2}:
+        domain = index.exact.get(hash(word))
+        if domain in SEARCHED and not originals.is_pseudonym(word):
+            yield str(domain), word
+
+
+def _run(text: str, at: int, gram: str, originals: Originals) -> Iterator[tuple[str, str]]:
+    index = originals.index
+    for length in index.grams.get(hash(gram), ()):
+        part = text[at : at + length]
+        domain = index.exact.get(hash(part))
+        if len(part) != length or domain not in SEARCHED or originals.is_pseudonym(part):
+            continue
+        found = Found(start=at, end=at + length, domain=str(domain))
+        if length < GRAM or _within_run(text, found, originals):
+            continue
+        yield str(domain), part
+
+
+def _within_run(text: str, found: Found, originals: Originals) -> bool:
+    """A longer pseudonym around the match: names are not set apart in these scripts."""
+    return any(
+        originals.is_pseudonym(text[start:end])
+        for start in range(max(found.start - 4, 0), found.start + 1)
+        for end in range(found.end, min(found.end + 5, len(text) + 1))
+    )
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def _shaped(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+    """Addresses and numbers that were never made here, known originals or not."""
+    if b"@" in data:
+        text = data.decode("utf-8", "replace")
+        for match in _EMAIL.finditer(text):
+            if match[1].lower() != HOST and not _is_made(match[1]):
+                yield "email", match[0]
+    if b"+" in data:
+        text = data.decode("utf-8", "replace")
+        for match in _PHONE.finditer(text):
+            if not match[0].startswith("+" + PHONE):
+                yield "phone", match[0]
+
+
+def _is_made(host: str) -> bool:
+    """Hosts like `2x.png` (picture@2x.png) are no mail hosts."""
+    ending = host.rpartition(".")[2].lower()
+    return not ending.isalpha() or ending in ("png", "jpg", "jpeg", "gif", "webp", "svg")

@@ -21,7 +21,6 @@ SPACE = " \t\n\r\v\f"
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 HOST = "masked.example"  # RFC 2606 reserves the domain: no mail can arrive there
 PHONE = "999"  # ITU reserves the country code: no telephone can ring there
-_LOWER_NO_SPACE = str.maketrans(UPPER, UPPER.lower(), SPACE)
 # What is deleted from a value, and whether A-Z become a-z, by domain. Others: nothing, no.
 REMOVED = {"phone": SPACE + "-.()/+", "uuid": SPACE + "-{}", "mac": SPACE + ":-."}
 REMOVED |= dict.fromkeys(("email", "username", "person", "street", "city", "company"), SPACE)
@@ -47,7 +46,7 @@ FREE = Limits()
 
 
 def normalise(domain: str, value: str) -> str:
-    """What two spellings of one value have in common. "" when nothing is left to hide."""
+    """What two spellings of one value have in common."""
     table = _TABLES.get(domain)
     if table is None:
         return value
@@ -210,10 +209,9 @@ class Pseudonyms:
         simple = limits == FREE
 
         def make(value: str) -> str:
-            plain = normalise(domain, value)
-            if not plain:
+            if not value:
                 return value
-            message = value if limits.exact else plain
+            message = value if limits.exact else normalise(domain, value)
             digest = hmac.digest(key, message.encode("utf-8", "surrogatepass"), "sha256")
             if simple:
                 return made(digest, value, limits)

@@ -66,7 +66,7 @@ def snapshot(session: Session) -> Taken:
                 mask,
                 writer,
                 check=lambda held: _check_columns(mask, held),
-                after=lambda held: _feed_originals(mask, held),
+                after=lambda held: None,
                 report=session.report,
             )
             made = writer.commit({"cuts": cuts, "masking": receipt(mask)})
@@ -117,23 +117,14 @@ def _about(session: Session) -> dict[str, Any]:
 
 
 def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:
-    """Every declared column against the policy, before a row is read; then the names that free text
-    is searched for."""
+    """Every declared column against the policy, before a row is read; then the originals that free
+    text is searched for, and the leak search later."""
     for one in held.values():
         for dataset in one.datasets:
             if dataset.store == "postgres":
                 mask.columns(dataset)
-    learn_names(mask, held)
-
-
-def learn_names(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:
-    """Full names and usernames from the columns that hold them, in memory only."""
-    one = held.get("postgres")
-    for dataset in one.datasets if one else ():
-        for column, kind in mask.named(dataset).items():
-            assert one is not None
-            for value in one.source.originals(one.cut, dataset, (column,)):
-                mask.known.add(kind, value)
+    if not mask.uncovered:
+        _feed_originals(mask, held)
 
 
 def _feed_originals(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:

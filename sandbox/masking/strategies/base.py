@@ -1,0 +1,97 @@
+"""What strategies are made of, and what they are made with."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.errors import ConfigError
+from sandbox.masking.known import Index
+from sandbox.masking.patterns import Template
+from sandbox.masking.pseudonyms import FREE, Limits, Pseudonyms
+from sandbox.masking.rules import Rule
+
+Function = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """`known`: values met so far, for free text. `paths`: templates of the files' whole paths."""
+
+    pseudonyms: Pseudonyms
+    known: Index
+    paths: Sequence[Template] = ()
+    made: dict[Any, Any] = field(default_factory=dict)  # functions and tables, by what they are of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """`options`: names and types. `late`: runs after the other fields of a record (free text)."""
+
+    make: Callable[[Rule, Tools, Limits], Function]
+    options: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
+    late: bool = False
+
+
+def make(rule: Rule, tools: Tools, limits: Limits = FREE) -> Function:
+    """The function of a rule; the same one for equal rules, so that they share its memory."""
+    from sandbox.masking.strategies import STRATEGIES
+
+    name = rule.strategy
+    shown = tuple(sorted((key, repr(value)) for key, value in rule.options.items()))
+    place = (name, shown, limits)
+    function: Function | None = tools.made.get(place)
+    if function is None:
+        if name.startswith("python:"):
+            function = _guarded(plugin(rule), rule)
+        else:
+            function = STRATEGIES[name].make(rule, tools, limits)
+        tools.made[place] = function
+    return function
+
+
+def plugin(rule: Rule) -> Function:
+    """`python:module:function`: called with each value, returns what stands in its place."""
+    _, _, place = rule.strategy.partition(":")
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot import {place}: {type(error).__name__}",
+            where=rule.where,
+            hint="write python:package.module:function, importable from here",
+        ) from None
+    if not callable(found):
+        raise ConfigError(f"{place} is no function", where=rule.where)
+    function: Function = found
+    return function
+
+
+def _guarded(function: Function, rule: Rule) -> Function:
+    """A failing function must not put the value it failed on into a traceback."""
+
+    def masked(value: Any) -> Any:
+        try:
+            return function(value)
+        except Exception as error:
+            kind = type(error).__name__
+        raise ConfigError(f"{rule.strategy} failed: {kind}", where=rule.where)
+
+    return masked
+
+
+def over_text(function: Callable[[str], str]) -> Function:
+    """A function over text for values that may be bytes or numbers, too."""
+
+    def masked(value: Any) -> Any:
+        if isinstance(value, str):
+            return function(value)
+        if isinstance(value, bytes):
+            text = value.decode("utf-8", "surrogateescape")
+            return function(text).encode("utf-8", "surrogateescape")
+        return function(str(value))
+
+    return masked

@@ -1,0 +1,37 @@
+"""A first guess at the rule that a place without one needs, by its name and one value."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sandbox.masking.strategies.texts import SHAPES
+
+_BY_NAME = (
+    ("email", r"e?mail"),
+    ("phone", r"phone|mobile|tel\b"),
+    ("username", r"user_?name|login|account|nick"),
+    ("person", r"(^|[._])(full_?|first_?|last_?|owner_?|speaker_?|display_?)?name$|author|person"),
+    ("token", r"token|secret|password|api_?key|hash"),
+    ("ip", r"(^|[._])ip(_|$)|ip_?addr"),
+    ("street", r"street|address"),
+    ("city", r"city|town"),
+    ("date", r"birth"),
+    ("geo", r"lat(itude)?$|lon(gitude)?$|geo|coord"),
+    ("vector", r"embedding|vector|centroid"),
+    ("url", r"url|link|homepage"),
+    ("path", r"path|file"),
+    ("text", r"text|title|desc|note|comment|message|content|summary|remark|reason|label"),
+)
+
+
+def suggest(name: str, value: Any = None) -> str:
+    """A strategy's name."""
+    if isinstance(value, str):
+        match = SHAPES.fullmatch(value.strip())
+        if match and match.lastgroup:
+            return match.lastgroup
+    for strategy, pattern in _BY_NAME:
+        if re.search(pattern, name.removesuffix("[]"), re.IGNORECASE):
+            return strategy
+    return "text" if isinstance(value, str) and " " in value.strip() else "keep"

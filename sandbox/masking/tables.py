@@ -1,0 +1,172 @@
+"""One PostgreSQL table: which columns the server masks, which go through Python, which are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sandbox.errors import ConfigError
+from sandbox.masking import pgtext, sql
+from sandbox.masking.leaks import SEARCHED, Originals
+from sandbox.masking.pseudonyms import FROM_LISTS, normalise
+from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
+from sandbox.masking.strategies import Tools, make
+from sandbox.masking.suggest import suggest
+from sandbox.masking.trees import Node, Walker
+from sandbox.model import Dataset, Field
+
+Text = Callable[[str], str | None]
+Told = Callable[[str, str], None]
+
+
+class Table:
+    """A table's columns against its rules. Raises ConfigError for a rule that cannot hold."""
+
+    def __init__(
+        self, dataset: Dataset, tree: Tree, tools: Tools, told: Told, *, redact: bool
+    ) -> None:
+        self.place, self._rows = f"postgres.{dataset.name}", dataset.rows
+        self.expressions: dict[str, str] = {}
+        self.texts: dict[str, Text] = {}
+        self.noted: dict[str, tuple[Rule, Field]] = {}
+        self.uncovered: dict[str, str] = {}
+        self._tools, self._told, self._redact = tools, told, redact
+        self._strategies: dict[str, str] = {}
+        self._nodes: list[Node] = []
+        self._missing(dataset, tree)
+        for field in dataset.fields:
+            if not field.generated:
+                self._column(field, tree.get(field.name) or tree.children.get(DEEP))
+
+    def _missing(self, dataset: Dataset, tree: Tree) -> None:
+        known = {field.name for field in dataset.fields}
+        for name, node in tree.children.items():
+            if name not in known and name not in (ANY, DEEP):
+                where = next(iter(node.rules())).where
+                raise ConfigError(f"{dataset.name} has no column {name}", where=where)
+
+    def _column(self, field: Field, node: Tree | None) -> None:
+        rule = None if node is None else node.rule
+        deep = None if node is None else node.children.get(DEEP)
+        if deep is not None and deep.rule is not None and node and len(node.children) == 1:
+            rule = deep.rule
+        elif node is not None and sql.is_json(field) and (rule is None or rule.keeps):
+            if rule is not None:
+                self._unnamed(field, f'JSON: name its paths, or "{field.name}.**" = "keep"')
+            else:
+                self._json(field, node)
+            return
+        items = None if node is None else node.children.get(ITEMS)
+        if rule is None and items is not None and items.rule is not None:
+            self._items(field, items.rule)
+        elif rule is None and node is not None and node.children:
+            self._json(field, node)
+        elif rule is None:
+            self._unnamed(field, f'{field.name} = "{suggest(field.name)}"')
+        elif not rule.keeps:
+            self._rule(field, rule)
+
+    def _unnamed(self, field: Field, suggestion: str) -> None:
+        if not self._redact:
+            name = f"{self.place}.{field.name}"
+            self.uncovered[name] = f"seen as {field.type}; suggested: {suggestion}"
+        strategy = "null" if field.nullable else "redact"
+        made = sql.expression(Rule(strategy=strategy), field)
+        self.expressions[field.name] = made or "NULL"
+
+    def _rule(self, field: Field, rule: Rule) -> None:
+        self._strategies[field.name] = rule.strategy
+        expression = sql.expression(rule, field)
+        if expression is None:
+            self.texts[field.name] = self._text(field, make(rule, self._tools, sql.limits(field)))
+            return
+        self.expressions[field.name] = expression
+        self._note_later(field, rule)
+
+    def _items(self, field: Field, rule: Rule) -> None:
+        if rule.keeps:
+            return
+        if not sql.is_array(field):
+            raise ConfigError(f"{field.name} is no array, it is {field.type}", where=rule.where)
+        self._strategies[field.name] = rule.strategy
+        expression = sql.elements(rule, field)
+        if expression is None:
+            function = self._text(field, make(rule, self._tools))
+            self.texts[field.name] = pgtext.over_elements(function)
+            return
+        self.expressions[field.name] = expression
+        self._note_later(field, rule)
+
+    def _note_later(self, field: Field, rule: Rule) -> None:
+        if rule.strategy in SEARCHED | FROM_LISTS:
+            self.noted[field.name] = (rule, field)
+
+    def _text(self, field: Field, function: Callable[[Any], Any]) -> Text:
+        def masked(value: str) -> str | None:
+            made = function(value)
+            return made if made is None or isinstance(made, str) else str(made)
+
+        return masked
+
+    def _json(self, field: Field, tree: Tree) -> None:
+        place = f"{self.place}.{field.name}"
+
+        def uncovered(path: str, value: Any) -> None:
+            note = f'suggested: "{field.name}.{path}" = "{suggest(path, value)}"'
+            self._told(f"{place}.{path}", note)
+
+        walker = Walker(tree, self._tools, uncovered, redact=self._redact)
+        self._nodes += walker.nodes
+        self._strategies.setdefault(field.name, "json")
+
+        def masked(value: str) -> str | None:
+            made = walker.json(walker.root, value, "")
+            if made is None:
+                uncovered("", "not JSON")
+            return made
+
+        self.texts[field.name] = masked
+
+    # --- originals ------------------------------------------------------------------------------
+
+    def note(self, column: str, values: Iterable[str], originals: Originals) -> None:
+        if column not in self.noted:
+            return
+        rule, field = self.noted[column]
+        if sql.is_array(field):
+            values = (element for text in values for element in pgtext.elements(text))
+        domain = rule.strategy
+        if field.unique and not rule.option("exact"):
+            values = self._unique(values, rule, field)
+        if domain in FROM_LISTS or domain == "ip":
+            function = make(rule, self._tools, sql.limits(field))
+            for value in values:
+                function(value)
+            return
+        for value in values:
+            originals.index.add(domain, value)
+
+    def _unique(self, values: Iterable[str], rule: Rule, field: Field) -> Iterable[str]:
+        seen: dict[int, int] = {}
+        for value in values:
+            plain = hash(normalise(rule.strategy, value))
+            if seen.setdefault(plain, hash(value)) != hash(value):
+                raise ConfigError(
+                    f"two values of {self.place}.{field.name}, which is unique, differ only in "
+                    "what the pseudonym leaves out (case, spaces)",
+                    where=rule.where,
+                    hint='add exact = true to the rule: { strategy = "...", exact = true }',
+                )
+            yield value
+
+    def counts(self) -> dict[str, int]:
+        found = {
+            f"{self.place}.{name}: {strategy}": self._rows
+            for name, strategy in self._strategies.items()
+            if strategy != "json"
+        }
+        for node in self._nodes:
+            if node.rule is not None and not node.keep and node.count:
+                name = f"{self.place}: {node.rule.strategy} in JSON"
+                found[name] = found.get(name, 0) + node.count
+        return found

@@ -66,7 +66,8 @@ def ask(postgres_server: Any) -> Iterator[Ask]:
                 f"SELECT (({made})::{field.type})::text FROM unnest(%s::text[]) WITH ORDINALITY "
                 f"t(v, n), LATERAL (SELECT v::{field.type} AS c) u ORDER BY n"
             )
-            return [row[0] for row in connection.execute(query, [values])]
+            doubled = query.replace("%", "%%").replace("%%s::text[]", "%s::text[]")
+            return [row[0] for row in connection.execute(doubled, [values])]
 
         yield asked
 

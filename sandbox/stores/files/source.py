@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.errors import Unreachable
@@ -111,16 +112,20 @@ def open_quietly(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-class _Limited:
+class _Limited(io.RawIOBase):
     """The first `size` bytes of a file that may still be growing."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file, self._left = file, size
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
         self._left -= len(data)
-        return data
+        return len(data)
 
 
 def _masked(
@@ -147,7 +152,7 @@ def _masked(
     with file:
         facts = os.fstat(file.fileno())
         sparse = facts.st_blocks * 512 < facts.st_size
-        limited: IO[bytes] = _Limited(file, facts.st_size)  # type: ignore[assignment]
+        limited = io.BufferedReader(_Limited(file, facts.st_size), 1 << 20)
         content = mask.content(purpose, original, limited)
         size = facts.st_size if keeps else None
         first = 1

@@ -19,7 +19,7 @@ from sandbox.masking.pseudonyms import FROM_LISTS, HOST, PHONE
 OVERLAP = 1024  # characters of one piece that are looked at again with the next
 # Cities and companies are shared by many and stand in time zones, settings and headlines.
 SEARCHED = frozenset(
-    {"email", "person", "username", "phone", "street", "ip", "mac", "uuid", "token", "hash"}
+    {"email", "person", "username", "phone", "street", "ip", "mac", "uuid", "token", "hash", "path"}
 )
 AROUND = 3  # words on either side that may make a match part of a longer pseudonym
 _EMAIL = re.compile(r"[A-Za-z0-9._%+'-]{1,64}@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
@@ -272,7 +272,8 @@ def _shaped(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
     if b"@" in data:
         text = data.decode("utf-8", "replace")
         for match in _EMAIL.finditer(text):
-            if match[1].lower() != HOST and not _is_made(match[1]):
+            # In binary frames the next field's first byte may look like the host's last letter.
+            if not match[1].lower().startswith(HOST) and not _is_made(match[1]):
                 yield "email", match[0]
     if b"+" in data:
         text = data.decode("utf-8", "replace")

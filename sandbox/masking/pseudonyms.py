@@ -203,8 +203,10 @@ class Pseudonyms:
         data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
         return hmac.digest(self.domain_key(domain), data, "sha256")
 
-    def function(self, domain: str, limits: Limits = FREE) -> Callable[[str], str]:
-        """The pseudonym of a text in one domain."""
+    def function(
+        self, domain: str, limits: Limits = FREE, *, recorded: bool = True
+    ) -> Callable[[str], str]:
+        """The pseudonym of a text in one domain. Not `recorded`: what is only part of a value."""
         key, made = self.domain_key(domain), FORMS[domain]
         simple = limits == FREE
 
@@ -217,9 +219,11 @@ class Pseudonyms:
                 return made(digest, value, limits)
             return form(domain, digest, value, limits)
 
-        return self.remember(domain, make)
+        return self.remember(domain, make, recorded=recorded)
 
-    def remember(self, domain: str, make: Callable[[str], str]) -> Callable[[str], str]:
+    def remember(
+        self, domain: str, make: Callable[[str], str], *, recorded: bool = True
+    ) -> Callable[[str], str]:
         """`make` behind a bounded memory; what is made anew is recorded."""
         latest: dict[str, str] = {}
         record, bound = self.record, self.remembered
@@ -231,7 +235,8 @@ class Pseudonyms:
                 if len(latest) >= bound:
                     latest.clear()
                 latest[value] = known
-                record(domain, value, known)
+                if recorded:
+                    record(domain, value, known)
             return known
 
         return masked

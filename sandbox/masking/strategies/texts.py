@@ -143,30 +143,45 @@ def _regex(rule: Rule, tools: Tools) -> Callable[[str], str | None]:
 def _path(rule: Rule, tools: Tools, limits: Limits) -> Function:
     """The rule's `templates`, then those of the files; of other paths every part is hashed."""
     tried = maskers([*templates(rule, "/", "templates"), *tools.paths], tools)
-    part = make(Rule(strategy="filename"), tools)
+    part = _hashed(tools)
+
+    def other(value: str) -> str:
+        return "/".join(part(name) for name in value.split("/"))
+
+    other = tools.pseudonyms.remember("path", other)
 
     def masked(value: str) -> str:
         made = _first(tried, value)
-        if made is None:
-            made = "/".join(part(name) if name else name for name in value.split("/"))
-        return made[: limits.length]
+        return (other(value) if made is None else made)[: limits.length]
 
     return over_text(masked)
+
+
+def _hashed(tools: Tools) -> Callable[..., str]:
+    """One part of a path: its stem as a token, its ending kept. A part alone (`output`, `0001`)
+    says too little to be searched for, so it is not recorded."""
+    token = tools.pseudonyms.function("token", recorded=False)
+
+    def masked(name: str, longest: int = 64) -> str:
+        if name in ("", ".", ".."):
+            return name
+        stem, dot, ending = name.rpartition(".")
+        if not stem or not re.fullmatch(r"[A-Za-z0-9]{1,5}", ending):
+            stem, dot, ending = name, "", ""
+        return token(stem)[: longest - len(dot + ending)] + dot + ending
+
+    return masked
 
 
 def _filename(rule: Rule, tools: Tools, limits: Limits) -> Function:
     """The rule's `templates`; of other names the stem is hashed and the ending kept."""
     tried = maskers(templates(rule, "/", "templates"), tools)
-    token = tools.pseudonyms.function("token")
+    part = _hashed(tools)
+    other = tools.pseudonyms.remember("path", lambda name: part(name, limits.length or 64))
 
     def masked(value: str) -> str:
         made = _first(tried, value)
-        if made is not None or value in ("", ".", ".."):
-            return (made or value)[: limits.length]
-        stem, dot, ending = value.rpartition(".")
-        if not stem or not re.fullmatch(r"[A-Za-z0-9]{1,5}", ending):
-            stem, dot, ending = value, "", ""
-        return (token(stem)[: (limits.length or 64) - len(dot + ending)]) + dot + ending
+        return (other(value) if made is None else made)[: limits.length]
 
     return over_text(masked)
 

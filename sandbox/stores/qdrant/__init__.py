@@ -1,12 +1,12 @@
-"""Qdrant: a space is a collection; identities are tokens signed with the api-key."""
+"""Qdrant: a collection under an alias, copied as JSON batches, swapped by moving the alias."""
 
 from sandbox.contract import Backend
-from sandbox.stores.qdrant.access import token
-from sandbox.stores.qdrant.admin import QdrantAdmin
-from sandbox.stores.qdrant.probe import QdrantProber
-from sandbox.stores.qdrant.source import QdrantSource
-from sandbox.stores.qdrant.store import QdrantStore
+from sandbox.stores.qdrant.admin import Admin
+from sandbox.stores.qdrant.probe import Prober
+from sandbox.stores.qdrant.source import Source
+from sandbox.stores.qdrant.store import Store
+from sandbox.stores.qdrant.tokens import token
 
-BACKEND = Backend(source=QdrantSource, store=QdrantStore, admin=QdrantAdmin, prober=QdrantProber)
+BACKEND = Backend(source=Source, store=Store, admin=Admin, prober=Prober)
 
-__all__ = ["BACKEND", "token"]
+__all__ = ["BACKEND", "Admin", "Prober", "Source", "Store", "token"]

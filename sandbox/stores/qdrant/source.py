@@ -1,116 +1,116 @@
-"""Reads a collection by scrolling: its whole configuration, then points as JSON lines."""
+"""One collection, for reading: the fence of its connection lets nothing pass that could write."""
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.model import Dataset, Kind, Marker, Point
-from sandbox.stores.qdrant.access import Rest, read_marker
+from sandbox.errors import Unreachable
+from sandbox.model import Dataset, Kind, Marker, QdrantSpace
+from sandbox.stores.qdrant import batches, collections, markers, rest
 
-SCROLL = 500  # points
-CONFIG = ("hnsw_config", "quantization_config", "optimizer_config")
+DATASET = "points"
+FIRST = 8  # points, to learn how large they are
 
 
-class QdrantSource:
-    """A collection that is read and never written."""
+class Source:
+    """A collection, or what an alias of that name stands for."""
 
     kind: Kind = "qdrant"
 
     def __init__(self, access: Access, *, tool: Tool | None = None) -> None:
-        self._access = access
-        self._name = access.space.name
-        self._rest: Rest | None = None
+        self._begin(access, rest.read_only)
 
-    @property
-    def rest(self) -> Rest:
-        if self._rest is None:
-            self._rest = Rest(self._access)
-        return self._rest
+    def _begin(self, access: Access, fence: rest.Fence) -> None:
+        assert isinstance(access.space, QdrantSpace)
+        self._name = access.space.collection
+        self._rest = rest.opened(access, fence)
 
     def ready(self) -> str:
-        self.rest.ask("GET", "/collections")
-        return "Qdrant"
+        return rest.version(self._rest)
 
     def marker(self) -> Marker | None:
-        """None for a token that may see its own collection only."""
-        from sandbox.stores.qdrant.access import Denied
+        return markers.of_space(self._rest, self._name)
 
-        try:
-            return read_marker(self.rest, self._name)
-        except Denied:
-            return None
-
-    @contextmanager
+    @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:
-        yield Cut(facts={"time": time.time(), "consistent": False})
+        """Qdrant holds no view: the facts say when reading began and how many points there were."""
+        began = datetime.now(UTC).isoformat(timespec="milliseconds")
+        yield Cut(facts={"began": began, "points": self._points(self._name)})
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
-        """One dataset, `points`; its options make the same collection again."""
-        if not self.rest.exists(self._name):
-            return ()
-        info = self.rest.ask("GET", f"/collections/{self._name}")
-        config = info["config"]
-        create = {k: v for k, v in config["params"].items() if v is not None}
-        for key in CONFIG:
-            if config.get(key):
-                create["optimizers_config" if key == "optimizer_config" else key] = {
-                    k: v for k, v in config[key].items() if v is not None
-                }
-        indexes = {
-            field: schema.get("params") or schema["data_type"]
-            for field, schema in (info.get("payload_schema") or {}).items()
-        }
-        options = {"create": create, "indexes": indexes}
-        return (
-            Dataset(store="qdrant", name="points", rows=info["points_count"] or 0, options=options),
-        )
+        """One, `points`; its options are the whole configuration of the collection."""
+        info = self._rest.found(["collections", self._name])
+        if info is None:
+            raise Unreachable("there is no such collection", where=f"qdrant {self._name}")
+        options = collections.options(info)
+        points = self._points(self._name)
+        size = points * _vector_bytes(options)
+        return [Dataset(store="qdrant", name=DATASET, rows=points, bytes=size, options=options)]
 
     def catalog(self, cut: Cut) -> bytes:
         return b""
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
-        offset: Any = None
+        """Batches as JSON lines; while one is masked, the next is on its way."""
         keeps = mask.keeps(dataset)
-        while True:
-            page = self.rest.ask(
-                "POST",
-                f"/collections/{self._name}/points/scroll",
-                {"limit": SCROLL, "offset": offset, "with_payload": True, "with_vector": True},
-            )
-            lines = []
-            for raw in page["points"]:
-                line = raw if keeps else _masked(raw, mask)
-                if line is not None:
-                    lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            if lines:
-                yield len(lines), b"".join(lines)
-            offset = page.get("next_page_offset")
-            if offset is None:
-                return
+        for points, full in self._scroll(self._name, with_vector=True):
+            if keeps:
+                count = full or len(orjson.loads(points))
+            else:
+                count, points = batches.masked(points, dataset.name, mask)
+            if count:
+                yield count, batches.line(count, points)
 
     def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
+        """None: `read` shows every value to the mask."""
         return iter(())
 
     def count(self) -> Mapping[str, int]:
-        if not self.rest.exists(self._name):
-            return {"points": 0}
-        found = self.rest.ask("POST", f"/collections/{self._name}/points/count", {"exact": True})
-        return {"points": found["count"]}
+        return {DATASET: self._points(self._name)}
 
     def close(self) -> None:
-        if self._rest is not None:
-            self._rest.close()
+        self._rest.close()
+
+    def _points(self, name: str) -> int:
+        body = {"exact": True}
+        found = self._rest.result("POST", ["collections", name, "points", "count"], body)
+        return int(found["count"])
+
+    def _scroll(self, name: str, *, with_vector: bool) -> Iterator[tuple[bytes, int]]:
+        """JSON arrays of points in the order of their ids, with their count where it is certain
+        without a look: a page that is followed by another is full."""
+        limit, offset = FIRST, None
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            waiting: Future[bytes] | None = pool.submit(
+                self._page, name, limit, offset, with_vector
+            )
+            while waiting is not None:
+                answer = waiting.result()
+                points, offset = batches.cut_answer(answer)
+                full = 0 if offset is None else limit
+                if offset is None:
+                    waiting = None
+                else:
+                    limit = batches.batch_size(points, limit)
+                    waiting = pool.submit(self._page, name, limit, offset, with_vector)
+                yield points, full
+
+    def _page(self, name: str, limit: int, offset: Any, with_vector: bool) -> bytes:
+        body = {"limit": limit, "with_payload": True, "with_vector": with_vector}
+        if offset is not None:
+            body["offset"] = offset
+        return self._rest.raw("POST", ["collections", name, "points", "scroll"], body)
 
 
-def _masked(raw: Mapping[str, Any], mask: Mask) -> dict[str, Any] | None:
-    point = Point(id=raw["id"], vector=raw.get("vector"), payload=raw.get("payload") or {})
-    masked = mask.point("points", point)
-    if masked is None:
-        return None
-    return {"id": masked.id, "vector": masked.vector, "payload": masked.payload}
+def _vector_bytes(options: Mapping[str, Any]) -> int:
+    """About how long one point is as JSON: 11 characters a number, and a payload."""
+    vectors = (options["config"].get("params") or {}).get("vectors") or {}
+    declared = [vectors] if "size" in vectors else list(vectors.values())
+    return 300 + 11 * sum(int(one["size"]) for one in declared)

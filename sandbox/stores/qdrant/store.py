@@ -1,171 +1,233 @@
-"""Loads points into a new numbered collection and switches the playground's alias to it."""
+"""The playground's collection: an alias over `<name>__1`, `<name>__2`, ...
+
+A load fills the next number; `swap` moves the alias. Which number was replaced stands in the new
+one's marker until `settle`, so every step may be interrupted and called again.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+import orjson
+
 from sandbox.contract import Access, Tool
-from sandbox.errors import Refused, SandboxError
-from sandbox.model import Dataset, Identity, Marker, Space
-from sandbox.stores.qdrant.access import need_own, write_marker
-from sandbox.stores.qdrant.source import QdrantSource
+from sandbox.errors import ConfigError, Refused, SnapshotBroken
+from sandbox.model import Dataset, Identity, Marker, QdrantSpace, Space
+from sandbox.stores.qdrant import batches, collections, markers, rest
+from sandbox.stores.qdrant.source import DATASET, Source
+from sandbox.stores.qdrant.tokens import marker_collection
 
-BATCH = 500  # points
-IN_FLIGHT = 3  # requests
+UPLOADS = 3  # requests on their way: one is read, one is sent, one is stored
+TOO_LARGE = 413
 
 
-class QdrantStore(QdrantSource):
-    """The playground's alias, as keeper. Its key may do everything, so that every name that is
-    changed goes through `_own`, which lets the playground's numbered collections pass only."""
+class Store(Source):
+    """The playground's space, as keeper."""
 
     def __init__(
         self, access: Access, *, owner: Identity, production: Space, tool: Tool | None = None
     ) -> None:
-        super().__init__(access, tool=tool)
-        self._production = production.name
-        self._datasets: tuple[Dataset, ...] = ()
-        self._staged = ""
+        assert isinstance(production, QdrantSpace)
+        name = access.space.name
+        fence = rest.own_only(name, marker_collection(name), production.collection)
+        self._begin(access, fence)
+        self._options: dict[str, Any] = {}
+        self._rows = 0
+        self._lock = threading.Lock()
 
     def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
-        need_own(self.rest, self._name, self._production)
-        present = self._target()
-        if present is None and self._name in self._collections():
-            raise Refused(
-                f"{self._name} is a collection, not an alias; it may not be ours", where="qdrant"
+        marker = self._guard()
+        if len(datasets) > 1:
+            raise ConfigError(
+                f"the snapshot has {len(datasets)} collections, the playground has one",
+                where=f"qdrant {self._name}",
             )
-        self.settle()
-        self._datasets = tuple(datasets)
-        number = 1 + max([self._number(name) for name in self._numbered()], default=0)
-        self._staged = f"{self._name}__{number}"
-        for dataset in datasets:
-            create = {**dataset.options["create"]}
-            optimizers = dict(create.get("optimizers_config") or {})
-            # No index is built while points still come in.
-            create["optimizers_config"] = {**optimizers, "indexing_threshold": 0}
-            self.rest.ask("PUT", f"/collections/{self._own(self._staged)}", create)
+        present = self._present()
+        if self._previous(present) is not None:
+            raise Refused("an earlier load is not settled", where=f"qdrant {self._name}")
+        self._drop_but(present)
+        staged = markers.numbered(self._name, present + 1)
+        self._options, self._rows = {}, 0
+        body = dict(collections.PLACEHOLDER)
+        if datasets:
+            self._options = dict(datasets[0].options)
+            body = collections.creation(self._options, indexing=False)
+        self._rest.result("PUT", ["collections", staged], body)
+        markers.write(self._rest, self._name, present + 1, markers.payload(marker, staged=False))
 
     def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
-        rows = 0
-        path = f"/collections/{self._own(self._staged)}/points?wait=true"
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            waiting: set[Future[Any]] = set()
-            for batch in _batches(pieces):
-                rows += len(batch)
-                body = b'{"points":[' + b",".join(batch) + b"]}"
-                waiting.add(pool.submit(self.rest.ask, "PUT", path, body))
-                if len(waiting) >= IN_FLIGHT:
-                    done, waiting = wait(waiting, return_when="FIRST_COMPLETED")
-                    for future in done:
-                        future.result()
-            for future in waiting:
-                future.result()
+        """Several batches at once; each is stored before it counts."""
+        self._guard()
+        target = markers.numbered(self._name, self._present() + 1)
+        rows = sum(self._upload(target, batches.lines(pieces)))
+        with self._lock:
+            self._rows += rows
         return rows
 
     def finish(self, marker: Marker) -> Sequence[str]:
-        for dataset in self._datasets:
-            name = self._own(self._staged)
-            for field, schema in dataset.options["indexes"].items():
-                self.rest.ask(
-                    "PUT",
-                    f"/collections/{name}/index?wait=true",
-                    {"field_name": field, "field_schema": schema},
-                )
-            optimizers = dataset.options["create"].get("optimizers_config") or {}
-            self.rest.ask("PATCH", f"/collections/{name}", {"optimizers_config": optimizers})
-        write_marker(self.rest, self._name, marker)
-        return ()
+        """Switches indexing on and makes payload indexes; all points must be there."""
+        own = self._guard()
+        if (marker.environment, marker.project, marker.playground) != (
+            "playground",
+            own.project,
+            own.playground,
+        ):
+            raise Refused("the new marker is not this playground's", where=self._name)
+        present = self._present()
+        staged = markers.numbered(self._name, present + 1)
+        found = self._points(staged)
+        if found != self._rows:
+            raise SnapshotBroken(
+                f"{self._rows:,} points were sent, {found:,} are there: an id stands twice",
+                where=f"qdrant {staged}",
+            )
+        notes = collections.complete(self._rest, staged, self._options) if self._options else []
+        done = markers.payload(marker, staged=True)
+        markers.write(self._rest, self._name, present + 1, done)
+        return notes
 
     def swap(self) -> None:
-        numbered = self._numbered()
-        present = self._target()
-        newest = max(numbered, key=self._number, default=None)
-        if newest is None or newest == present:
+        self._guard()
+        present = self._present()
+        if self._previous(present) is not None:
             return
-        need_own(self.rest, self._name, self._production)
-        self._point_to(newest, present)
+        staged = self._staged(present)
+        found = markers.read(self._rest, self._name, staged) or {}
+        # The way back is written before the alias moves.
+        markers.write(self._rest, self._name, staged, {**found, "previous": present})
+        self._point_alias_at(staged)
 
     def undo(self) -> None:
-        """Back to the collection before the newest one."""
-        numbered = sorted(self._numbered(), key=self._number)
-        present = self._target()
-        if len(numbered) < 2 or present != numbered[-1]:
+        self._guard()
+        previous = self._previous(self._present())
+        if previous is None:
             return
-        need_own(self.rest, self._name, self._production)
-        self._point_to(numbered[-2], present)
+        if previous and not self._exists(previous):
+            raise Refused("the old collection is gone", where=f"qdrant {self._name}")
+        self._point_alias_at(previous)
 
     def settle(self) -> None:
-        """Delete every numbered collection that the alias does not point to."""
-        present = self._target()
-        for name in self._numbered():
-            if name != present:
-                self.rest.ask("DELETE", f"/collections/{self._own(name)}")
+        self._guard()
+        present = self._present()
+        if self._previous(present) is not None:
+            found = markers.read(self._rest, self._name, present) or {}
+            kept = {"marker": found["marker"]}  # from here on `undo` does not look at the old one
+            markers.write(self._rest, self._name, present, kept)
+        self._drop_but(present)
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
-        from sandbox.stores.qdrant.source import SCROLL
-
+        """`points.path` of every payload field, or key, that holds one."""
+        wanted = [needle for needle in needles if needle]
+        raw = [orjson.dumps(needle)[1:-1] for needle in wanted]
         found: set[str] = set()
-        offset: Any = None
-        while True:
-            page = self.rest.ask(
-                "POST",
-                f"/collections/{self._name}/points/scroll",
-                {"limit": SCROLL, "offset": offset, "with_payload": True},
+        for points, _ in self._scroll(self._name, with_vector=False):
+            if not any(needle in points for needle in raw):
+                continue
+            for point in orjson.loads(points):
+                for path, text in batches.strings({"id": str(point["id"])}):
+                    _note(found, f"{DATASET}.{path}", text, wanted)
+                for path, text in batches.strings(point.get("payload") or {}):
+                    _note(found, f"{DATASET}.{path}", text, wanted)
+        return sorted(found)
+
+    # --- numbers ---------------------------------------------------------------------------------
+
+    def _guard(self) -> Marker:
+        """The playground's marker. Raises Refused unless the space is a playground's."""
+        if self._is_real(self._name):
+            raise Refused(
+                "it is a collection, not the playground's alias",
+                where=f"qdrant {self._name}",
+                hint="rename it, then ./inv isolate",
             )
-            for point in page["points"]:
-                for key, value in point["payload"].items():
-                    if any(needle.lower() in str(value).lower() for needle in needles):
-                        found.add(f"points.{key}")
-            offset = page.get("next_page_offset")
-            if offset is None:
-                return sorted(found)
+        marker = self.marker()
+        if marker is None:
+            raise Refused(
+                "the collection has no marker; it may not be ours",
+                where=f"qdrant {self._name}",
+                hint="./inv isolate makes the space and its marker",
+            )
+        if marker.environment != "playground":
+            raise Refused(
+                f"it is marked as production of {marker.project}; nothing was changed",
+                where=f"qdrant {self._name}",
+            )
+        return marker
 
-    def _own(self, name: str) -> str:
-        number = name.removeprefix(f"{self._name}__")
-        if name == number or not number.isdigit() or name == self._production:
-            raise SandboxError(f"{name} is not a collection of this playground", where="qdrant")
-        return name
+    def _present(self) -> int:
+        return markers.number_of(self._name, rest.aliases(self._rest).get(self._name, ""))
 
-    def _collections(self) -> list[str]:
-        return [one["name"] for one in self.rest.ask("GET", "/collections")["collections"]]
+    def _previous(self, number: int) -> int | None:
+        found = markers.read(self._rest, self._name, number) or {}
+        previous = found.get("previous")
+        return None if previous is None else int(previous)
 
-    def _numbered(self) -> list[str]:
-        prefix = f"{self._name}__"
-        return [
-            n for n in self._collections() if n.startswith(prefix) and n[len(prefix) :].isdigit()
-        ]
-
-    def _number(self, name: str) -> int:
-        return int(name.rsplit("__", 1)[1])
-
-    def _target(self) -> str | None:
-        for one in self.rest.ask("GET", "/aliases")["aliases"]:
-            if one["alias_name"] == self._name:
-                return str(one["collection_name"])
-        return None
-
-    def _point_to(self, name: str, present: str | None) -> None:
-        """One request: the alias is never without a collection."""
-        actions: list[dict[str, Any]] = []
-        if present is not None:
-            actions.append({"delete_alias": {"alias_name": self._name}})
-        actions.append(
-            {"create_alias": {"alias_name": self._name, "collection_name": self._own(name)}}
+    def _staged(self, present: int) -> int:
+        """The number of the finished load."""
+        for number in self._numbers():
+            found = markers.read(self._rest, self._name, number) or {}
+            if number != present and found.get("staged"):
+                return number
+        raise SnapshotBroken(
+            "there is no finished load to put in place", where=f"qdrant {self._name}"
         )
-        self.rest.ask("POST", "/collections/aliases", {"actions": actions})
+
+    def _numbers(self) -> list[int]:
+        names = [one["name"] for one in self._rest.result("GET", ["collections"])["collections"]]
+        return sorted(filter(None, (markers.number_of(self._name, name) for name in names)))
+
+    def _exists(self, number: int) -> bool:
+        return number in self._numbers()
+
+    def _is_real(self, name: str) -> bool:
+        listed = self._rest.result("GET", ["collections"])["collections"]
+        return any(one["name"] == name for one in listed)
+
+    def _drop_but(self, present: int) -> None:
+        for number in self._numbers():
+            if number != present:
+                self._rest.result("DELETE", ["collections", markers.numbered(self._name, number)])
+                markers.forget(self._rest, self._name, number)
+
+    def _point_alias_at(self, number: int) -> None:
+        """In one request: there is no moment without an alias. 0: there was none."""
+        target = {"alias_name": self._name, "collection_name": markers.numbered(self._name, number)}
+        actions: list[dict[str, Any]] = [{"create_alias": target}] if number else []
+        if self._name in rest.aliases(self._rest):
+            actions.insert(0, {"delete_alias": {"alias_name": self._name}})
+        self._rest.result("POST", ["collections", "aliases"], {"actions": actions})
+
+    # --- uploading -------------------------------------------------------------------------------
+
+    def _upload(self, target: str, lines: Iterable[bytes]) -> Iterator[int]:
+        """The number of points of each batch; the first failure is raised."""
+        waiting: set[Future[int]] = set()
+        with ThreadPoolExecutor(max_workers=UPLOADS) as pool:
+            for one in lines:
+                count, body = batches.request(one)
+                waiting.add(pool.submit(self._put, target, count, body))
+                if len(waiting) > UPLOADS:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            for future in waiting:
+                yield future.result()
+
+    def _put(self, target: str, count: int, body: bytes) -> int:
+        path = ["collections", target, "points"]
+        try:
+            self._rest.raw("PUT", path, body, wait="true")
+        except rest.Answered as error:
+            parts = batches.halves(body) if error.status == TOO_LARGE else []
+            if not parts:
+                raise
+            for part in parts:
+                self._put(target, 0, part)
+        return count
 
 
-def _batches(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """JSON lines in batches, wherever the pieces end; they go to the server as they are."""
-    left = b""
-    batch: list[bytes] = []
-    for piece in pieces:
-        *lines, left = (left + piece).split(b"\n")
-        for line in lines:
-            batch.append(line)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+def _note(found: set[str], place: str, text: str, needles: Sequence[str]) -> None:
+    if any(needle in text for needle in needles):
+        found.add(place)

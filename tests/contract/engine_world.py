@@ -1,0 +1,157 @@
+"""A Compose project of its own for one test of the engine, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, NotFound
+
+from sandbox import compose
+from sandbox.engine import Engine, connect
+from sandbox.images import ensure
+from sandbox.plan import Plan, plan
+from sandbox.report import silent
+
+ROOT = Path(__file__).parents[2]
+BASE = "redis:8"  # small, and there without a registry too
+SLEEP = f"image: {BASE}, command: sleep 600, stop_signal: SIGKILL"
+TWO = f"""
+services:
+  db:
+    {SLEEP.replace(", ", chr(10) + "    ")}
+    environment: {{DB_PASSWORD: s3cret}}
+    volumes: ["data:/data"]
+    ports: ["127.0.0.1:0:5432"]
+    healthcheck: {{test: test -e /tmp/ready || touch /tmp/ready, interval: 1s}}
+  app:
+    {SLEEP.replace(", ", chr(10) + "    ")}
+    depends_on: {{db: {{condition: service_healthy}}}}
+volumes:
+  data:
+"""
+HOME = "/var/lib/sandbox/redis"
+TWO_STORES = f"""
+x-store: &store
+  image: {BASE}
+  command: >-
+    sh -c 'mkdir -p {HOME} && exec redis-server --dir {HOME} --appendonly yes --protected-mode no'
+  tmpfs: [/data]
+  ports: ["127.0.0.1:0:6379"]
+  stop_grace_period: 30s
+  healthcheck: {{test: redis-cli ping | grep -q PONG, interval: 1s}}
+services:
+  one: {{<<: *store}}
+  two: {{<<: *store}}
+"""
+APPLY = """
+import json, os, sys
+from sandbox import compose
+from sandbox.engine import connect
+from sandbox.plan import plan
+from sandbox.report import silent
+given = json.loads(sys.argv[1])
+engine = connect(environment=os.environ)
+print("go", flush=True)
+"""
+UP = """
+file = compose.parse(given["text"], file="compose.yaml", variables={}, root=given["root"])
+engine.apply(plan(file, engine.observe(given["project"]), project=given["project"]), silent)
+"""
+FREEZE = """
+engine.freeze(given["project"], given["services"], tag=given["tag"], report=silent)
+"""
+SWAP = """
+engine.swap_in(given["project"], given["images"], ready=lambda: None, report=silent)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """`engine` and the name of a project that nobody else has. `image`: what BASE really is."""
+
+    engine: Engine
+    image: str
+    project: str
+    root: Path
+
+    def plan(self, text: str) -> Plan:
+        file = compose.parse(text, file="compose.yaml", variables={}, root=str(self.root))
+        return plan(file, self.engine.observe(self.project), project=self.project)
+
+    def up(self, text: str) -> Plan:
+        made = self.plan(text)
+        self.engine.apply(made, silent)
+        return made
+
+    def container(self, service: str) -> docker.models.containers.Container:
+        return self.engine.client.containers.get(f"{self.project}-{service}-1")
+
+    def names(self) -> list[str]:
+        found = self.engine.client.api.containers(all=True, filters=self._filters())
+        return sorted(one["Names"][0].lstrip("/") for one in found)
+
+    def killed_after(self, seconds: float, program: str, **given: object) -> bool:
+        """Run `program` in a process of its own and kill it; whether it was still running."""
+        facts = {"project": self.project, "root": str(self.root), **given}
+        running = subprocess.Popen(
+            [sys.executable, "-c", APPLY + program, json.dumps(facts)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"go\n"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(seconds)
+        alive = running.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        running.stdout.close()
+        return alive
+
+    def settle(self) -> None:
+        """Wait until the containers that were put aside are gone."""
+        self.engine.sweep(self.project)
+        began = time.monotonic()
+        while len(self.names()) != len(self.engine.observe(self.project)):
+            assert time.monotonic() - began < 30, self.names()
+            time.sleep(0.1)
+
+    def clear(self) -> None:
+        client = self.engine.client
+        for container in client.api.containers(all=True, filters=self._filters()):
+            with contextlib.suppress(NotFound, APIError):
+                client.api.remove_container(container["Id"], force=True, v=True)
+        for network in client.networks.list(filters=self._filters()):
+            network.remove()
+        for volume in client.volumes.list(filters=self._filters()):
+            volume.remove(force=True)
+        for image in client.images.list(name=f"sandbox-baseline/{self.project}"):
+            with contextlib.suppress(NotFound, APIError):
+                client.images.remove(image.id, force=True)
+
+    def _filters(self) -> Mapping[str, str]:
+        return {"label": f"com.docker.compose.project={self.project}"}
+
+
+@contextlib.contextmanager
+def a_world(root: Path) -> Iterator[World]:
+    engine = connect(environment=os.environ)
+    image = ensure(engine.client, BASE, report=silent).tag
+    world = World(engine=engine, image=image, project=f"sbtest-{secrets.token_hex(4)}", root=root)
+    try:
+        yield world
+    finally:
+        world.clear()

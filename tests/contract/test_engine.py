@@ -1,0 +1,358 @@
+"""Compose files on a real engine: started once, stopped, interrupted, in each other's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.engine import connect
+from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
+from sandbox.report import silent
+from tests.contract.engine_world import BASE, SLEEP, TWO, UP, World, a_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path) as made:
+        yield made
+
+
+def test_up_makes_what_compose_would_and_twice_changes_nothing(world: World) -> None:
+    world.up(TWO)
+    tags = world.container("app").labels
+    assert tags["com.docker.compose.project"] == world.project
+    assert tags["com.docker.compose.service"] == "app"
+    assert tags["com.docker.compose.container-number"] == "1"
+    assert tags["com.docker.compose.oneoff"] == "False"
+    assert tags["com.docker.compose.depends_on"] == "db:service_healthy:false"
+    assert tags["com.docker.compose.project.working_dir"] == str(world.root)
+    assert tags["com.docker.compose.project.config_files"] == str(world.root / "compose.yaml")
+    assert tags["com.docker.compose.image"].startswith("sha256:")
+    network = world.engine.client.networks.get(f"{world.project}_default")
+    assert network.attrs["Labels"]["com.docker.compose.network"] == "default"
+    volume = world.engine.client.volumes.get(f"{world.project}_data")
+    assert volume.attrs["Labels"]["com.docker.compose.volume"] == "data"
+
+    before, took = world.container("db").id, []
+    for _ in range(3):
+        began = time.monotonic()
+        assert world.up(TWO).changes == ()
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.5  # the machine may be busy with something else
+    assert world.container("db").id == before
+
+
+def test_services_find_one_another_by_name(world: World) -> None:
+    world.up(TWO)
+    address = world.engine.exec(world.project, "app", ["getent", "hosts", "db"]).split()[0].decode()
+    networks = world.container("db").attrs["NetworkSettings"]["Networks"]
+    assert networks[f"{world.project}_default"]["IPAddress"] == address
+
+
+def test_exec_takes_input_and_secrets_and_tells_the_last_line(world: World) -> None:
+    world.up(TWO)
+    large = b"x" * 3_000_000
+    assert world.engine.exec(world.project, "app", ["cat"], stdin=large) == large
+    printed = world.engine.exec(
+        world.project, "app", ["sh", "-c", "printf %s $SECRET"], environment={"SECRET": "s3cret"}
+    )
+    assert printed == b"s3cret"
+    with pytest.raises(SandboxError, match="it went wrong") as caught:
+        world.engine.exec(
+            world.project,
+            "app",
+            ["sh", "-c", "echo first >&2; echo it went wrong >&2; exit 3"],
+            environment={"SECRET": "s3cret"},
+        )
+    assert "(3)" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(Unreachable, match="nothing of"):
+        world.engine.exec(world.project, "nothing", ["true"])
+
+
+def test_status_environment_logs_and_ports(world: World) -> None:
+    world.up(TWO.replace("command: sleep 600", "command: sh -c 'echo hello; echo you; sleep 600'"))
+    (app, db) = world.engine.status(world.project)
+    assert (app.service, app.state, app.image) == ("app", "running", BASE)
+    assert db.started_at.startswith("20")
+    assert db.ports == {5432: world.engine.published(world.project, "db", 5432)}
+    assert world.engine.environment(world.project, "db")["DB_PASSWORD"] == "s3cret"
+    assert list(world.engine.logs(world.project, "app", follow=False, tail=1)) == ["you"]
+    following = world.engine.logs(world.project, "app", follow=True, tail=10)
+    assert next(following) == "hello"
+    following.close()
+    with pytest.raises(Unreachable, match="without a port for 1"):
+        world.engine.published(world.project, "db", 1)
+
+
+def test_a_job_ends_before_what_waits_for_it_starts(world: World) -> None:
+    text = f"""
+services:
+  job: {{image: {BASE}, command: sh -c 'sleep 1; echo done > /data/done', volumes: ["v:/data"]}}
+  app:
+    image: {BASE}
+    command: sh -c 'cat /data/done && sleep 600'
+    stop_signal: SIGKILL
+    volumes: ["v:/data"]
+    depends_on: {{job: {{condition: service_completed_successfully}}}}
+volumes: {{v: }}
+"""
+    world.up(text)
+    assert list(world.engine.logs(world.project, "app", follow=False, tail=1)) == ["done"]
+
+
+def test_a_job_that_fails_stops_what_waits_for_it(world: World) -> None:
+    text = f"""
+services:
+  job: {{image: {BASE}, command: sh -c 'sleep 0.5; echo no disk; exit 4'}}
+  app: {{{SLEEP}, depends_on: {{job: {{condition: service_completed_successfully}}}}}}
+"""
+    with pytest.raises(SandboxError, match=r"job of .* ended with exit code 4 \(no disk\)"):
+        world.up(text)
+    assert [one.service for one in world.engine.status(world.project)] == ["job"]
+
+
+@pytest.mark.parametrize("restart", ["no", "always"])
+def test_a_service_that_crashes_says_why_at_once(world: World, restart: str) -> None:
+    text = f"""
+services:
+  bad:
+    image: {BASE}
+    command: sh -c 'echo cannot read the key; exit 9'
+    restart: {restart}
+    healthcheck: {{test: "true", interval: 30s}}
+"""
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="cannot read the key"):
+        world.up(text)
+    assert time.monotonic() - began < 30
+
+
+def test_a_program_that_is_not_there(world: World) -> None:
+    with pytest.raises(SandboxError, match=r"one of .* does not start.*nosuchprogram"):
+        world.up(f"services: {{one: {{image: {BASE}, entrypoint: [nosuchprogram]}}}}")
+
+
+# --- ports --------------------------------------------------------------------------------------
+
+
+def on_port(port: int) -> str:
+    return f"services: {{one: {{{SLEEP}, ports: ['{port}:5432']}}}}"
+
+
+def test_a_port_of_another_program_is_named_before_anything_changes(world: World) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Unreachable) as caught:
+            world.up(on_port(port))
+    message = str(caught.value)
+    assert (
+        f"port {port}, which one of {world.project} needs, is taken by another program" in message
+    )
+    assert "compose.yaml:1: services.one.ports" in message
+    assert caught.value.exit_code == 3
+    assert world.names() == []
+    assert f"{world.project}_default" not in world.engine.observe(world.project).networks
+
+
+def test_a_port_of_another_container_is_named_with_it(world: World, tmp_path: Path) -> None:
+    world.up(f"services: {{first: {{{SLEEP}, ports: ['0:5432']}}}}")
+    port = world.engine.published(world.project, "first", 5432)
+    with (
+        a_world(tmp_path) as other,
+        pytest.raises(Unreachable, match=f"is taken by container {world.project}-first-1"),
+    ):
+        other.up(on_port(port))
+
+
+def test_a_free_port_stays_the_same(world: World) -> None:
+    def port() -> int:
+        return world.engine.published(world.project, "db", 5432)
+
+    world.up(TWO)
+    first = port()
+    world.container("db").stop()
+    world.up(TWO)
+    assert port() == first
+    assert world.up(TWO.replace("s3cret", "other")).changes[0].action == "recreate"
+    assert port() == first
+    world.engine.down(world.project)
+    world.up(TWO)
+    assert port() == first
+
+
+def test_another_free_port_when_somebody_took_it(world: World) -> None:
+    world.up(TWO)
+    first = world.engine.published(world.project, "db", 5432)
+    world.engine.down(world.project)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", first))
+        other.listen()
+        world.up(TWO)
+        assert world.engine.published(world.project, "db", 5432) != first
+
+
+# --- again and again ----------------------------------------------------------------------------
+
+
+def test_settings_change_and_the_volume_stays(world: World) -> None:
+    world.up(TWO)
+    world.engine.exec(world.project, "db", ["sh", "-c", "echo kept > /data/x"])
+    steps = [str(step) for step in world.up(TWO.replace("s3cret", "other")).changes]
+    assert steps == ["recreate db: its settings changed"]
+    assert world.engine.environment(world.project, "db")["DB_PASSWORD"] == "other"
+    assert world.engine.exec(world.project, "db", ["cat", "/data/x"]) == b"kept\n"
+
+
+def test_an_orphan_goes(world: World) -> None:
+    world.up(f"services: {{one: {{{SLEEP}}}, two: {{{SLEEP}}}}}")
+    world.up(f"services: {{one: {{{SLEEP}}}}}")
+    assert world.names() == [f"{world.project}-one-1"]
+
+
+def test_a_container_that_nobody_started_is_made_again(world: World) -> None:
+    world.up(TWO)
+    world.container("db").remove(force=True)
+    world.engine.client.api.create_container(
+        image=world.image,
+        name=f"{world.project}-db-1",
+        labels={
+            "com.docker.compose.project": world.project,
+            "com.docker.compose.service": "db",
+            "com.docker.compose.oneoff": "False",
+        },
+    )
+    assert [str(one) for one in world.up(TWO).changes] == ["recreate db: it is half made (created)"]
+    assert world.engine.status(world.project)[1].state == "running"
+
+
+def test_a_paused_container_goes_on(world: World) -> None:
+    world.up(TWO)
+    world.container("db").pause()
+    world.up(TWO)
+    assert world.container("db").status == "running"
+
+
+def test_two_networks_of_one_name_become_one(world: World) -> None:
+    """A killed command's request may still be served while the next one runs."""
+    name = f"{world.project}_default"
+    tags = {"com.docker.compose.project": world.project}
+    made = world.plan(TWO)
+    for _ in range(2):
+        world.engine.client.networks.create(name, labels=tags)
+    world.engine.apply(made, silent)
+    assert len(world.engine.client.networks.list(names=[name])) == 1
+    world.engine.client.networks.create(name, labels=tags)
+    world.up(TWO.replace("s3cret", "other"))
+    world.engine.down(world.project)
+    assert world.engine.client.networks.list(names=[name]) == []
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6, 1.0])
+def test_killed_during_up_the_next_one_goes_on(world: World, seconds: float) -> None:
+    text = TWO.replace("test -e /tmp/ready || touch /tmp/ready", "sleep 0.5")
+    world.killed_after(seconds, UP, text=text)
+    world.up(text)
+    assert world.up(text).changes == ()
+    assert {one.state for one in world.engine.status(world.project)} == {"running"}
+    assert world.names() == [f"{world.project}-app-1", f"{world.project}-db-1"]
+
+
+def test_a_container_of_our_name_that_is_not_ours_is_left_alone(world: World) -> None:
+    stranger = world.engine.client.containers.create(world.image, name=f"{world.project}-db-1")
+    try:
+        with pytest.raises(Refused, match=f"a container called {world.project}-db-1"):
+            world.up(TWO)
+        stranger.reload()
+    finally:
+        stranger.remove(force=True)
+
+
+def test_an_empty_password_is_refused_before_anything_changes(world: World) -> None:
+    with pytest.raises(ConfigError, match=r"services\.db\.environment\.DB_PASSWORD: .* is empty"):
+        world.up(TWO.replace("s3cret", "''"))
+    assert world.names() == []
+
+
+def test_an_image_that_is_nowhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_OFFLINE", "1")
+    with pytest.raises(
+        SandboxError, match=r"compose.yaml:1: services\.one\.image: .*no-such:image"
+    ):
+        world.up("services: {one: {image: 'no-such:image'}}")
+    assert world.names() == []
+
+
+# --- down ---------------------------------------------------------------------------------------
+
+
+def test_down_keeps_the_volumes(world: World) -> None:
+    world.up(TWO)
+    world.engine.exec(world.project, "db", ["sh", "-c", "echo kept > /data/x"])
+    world.engine.down(world.project)
+    assert world.names() == []
+    assert f"{world.project}_default" not in world.engine.observe(world.project).networks
+    world.up(TWO)
+    assert world.engine.exec(world.project, "db", ["cat", "/data/x"]) == b"kept\n"
+
+
+def test_down_never_removes_a_volume_that_is_not_disposable(world: World) -> None:
+    world.up(TWO)
+    with pytest.raises(Refused, match="is not marked as disposable") as caught:
+        world.engine.down(world.project, volumes=True)
+    assert caught.value.exit_code == 4
+    assert len(world.engine.status(world.project)) == 2
+
+
+def test_down_removes_a_disposable_volume_when_asked(world: World) -> None:
+    text = TWO.replace("  data:\n", "  data: {labels: {sandbox.disposable: 'true'}}\n")
+    world.up(text)
+    world.engine.down(world.project)
+    assert f"{world.project}_data" in world.engine.observe(world.project).volumes
+    world.engine.down(world.project, volumes=True)
+    assert f"{world.project}_data" not in world.engine.observe(world.project).volumes
+
+
+def test_down_twice_and_of_nothing(world: World) -> None:
+    world.engine.down(world.project)
+    world.up(TWO)
+    world.engine.down(world.project)
+    world.engine.down(world.project)
+
+
+# --- finding the engine -------------------------------------------------------------------------
+
+
+def test_no_engine_is_one_line_with_exit_code_3() -> None:
+    with pytest.raises(Unreachable, match="no Docker engine answers at unix:///nowhere") as caught:
+        connect(environment={"DOCKER_HOST": "unix:///nowhere"})
+    assert caught.value.exit_code == 3
+    assert "./inv doctor" in str(caught.value)
+    for address in ("tcp://127.0.0.1:1", "nonsense", "ssh://nobody@127.0.0.1:1"):
+        with pytest.raises(Unreachable):
+            connect(environment={"DOCKER_HOST": address})
+
+
+def test_the_current_context_is_used(tmp_path: Path) -> None:
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    folder = tmp_path / "contexts" / "meta" / "abc"
+    folder.mkdir(parents=True)
+    meta = {"Name": "mine", "Endpoints": {"docker": {"Host": host}}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (tmp_path / "config.json").write_text('{"currentContext": "mine"}')
+    environment = {"DOCKER_CONFIG": str(tmp_path)}
+    assert connect(environment=environment).address == host
+    (folder / "meta.json").write_text(json.dumps(meta).replace(host, "unix:///nowhere"))
+    with pytest.raises(Unreachable, match="unix:///nowhere"):
+        connect(environment=environment)
+    with pytest.raises(Unreachable, match="'other', and it is not defined"):
+        connect(environment={**environment, "DOCKER_CONTEXT": "other"})

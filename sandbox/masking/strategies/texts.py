@@ -145,10 +145,10 @@ def _path(rule: Rule, tools: Tools, limits: Limits) -> Function:
     tried = maskers([*templates(rule, "/", "templates"), *tools.paths], tools)
     part = _hashed(tools)
 
-    def other(value: str) -> str:
+    def by_part(value: str) -> str:
         return "/".join(part(name) for name in value.split("/"))
 
-    other = tools.pseudonyms.remember("path", other)
+    other = tools.pseudonyms.remember("path", by_part)
 
     def masked(value: str) -> str:
         made = _first(tried, value)

@@ -1,9 +1,9 @@
-"""MongoDB: a space is a database; identities are users."""
+"""MongoDB: a space is a database; identities are users with a role of their own in it."""
 
 from sandbox.contract import Backend
-from sandbox.stores.mongo.admin import MongoAdmin
+from sandbox.stores.mongo.admin import Admin
 from sandbox.stores.mongo.probe import MongoProber
-from sandbox.stores.mongo.source import MongoSource
-from sandbox.stores.mongo.store import MongoStore
+from sandbox.stores.mongo.source import Source
+from sandbox.stores.mongo.store import Store
 
-BACKEND = Backend(source=MongoSource, store=MongoStore, admin=MongoAdmin, prober=MongoProber)
+BACKEND = Backend(source=Source, store=Store, admin=Admin, prober=MongoProber)

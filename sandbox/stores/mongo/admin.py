@@ -1,44 +1,41 @@
-"""Users with a role on one database each, and the markers."""
+"""Roles, users and markers. Passwords go through createUser and updateUser only, which the server
+keeps out of its log."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pymongo.errors import OperationFailure
 
 from sandbox.contract import Access, Statement
 from sandbox.errors import Refused, Unreachable
 from sandbox.model import Identity, Marker, MongoSpace, Role, Space
-from sandbox.stores.mongo.session import connect, read_marker, write_marker
-
-ROLES: dict[Role, tuple[str, ...]] = {
-    "reader": ("read",),
-    "keeper": ("readWrite", "dbAdmin"),
-    "playground": (),  # a role of its own, below
-    "production": ("readWrite",),
-}
-# What an application does, in its own database. No renameCollection: a server that looks at the
-# source's database only would let a collection be moved into production.
-ACTIONS = (
-    "find",
-    "insert",
-    "update",
-    "remove",
-    "createCollection",
-    "dropCollection",
-    "createIndex",
-    "dropIndex",
-    "listCollections",
-    "listIndexes",
-    "collStats",
-    "dbStats",
-    "collMod",
-    "changeStream",
-    "dropDatabase",
+from sandbox.stores.mongo.roles import WHY, home, privileges, same
+from sandbox.stores.mongo.session import (
+    MARKER,
+    Client,
+    connect,
+    database,
+    doing,
+    marker_document,
+    read_marker,
 )
-Change = tuple[Statement, Callable[[], object]]
+
+MECHANISMS = ["SCRAM-SHA-256"]
+NOT_FOUND = (11, 31)  # user, role
 
 
-class MongoAdmin:
-    """`isolate` makes what is missing; twice is as once."""
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    statement: Statement
+    run: Callable[[], object]
+
+
+class Admin:
+    """Works on one server: which roles it was given says which environments live there."""
 
     def __init__(
         self,
@@ -52,120 +49,164 @@ class MongoAdmin:
     ) -> None:
         assert isinstance(production, MongoSpace) and isinstance(playground, MongoSpace)
         self._access = access
-        self._client = connect(access)
-        self._production = production.database
-        self._playground = playground.database
-        self._identities = identities
-        self._project = project
-        self._name = playground_name
+        self._production, self._playground = production, playground
+        self._identities = {r: i for r, i in identities.items() if r != "admin"}
+        self._theirs = Marker(project=project, environment="production")
+        self._ours = Marker(project=project, environment="playground", playground=playground_name)
+        self._kept: Client | None = None
+
+    @property
+    def _client(self) -> Client:
+        if self._kept is None:
+            self._kept = connect(self._access)
+        return self._kept
 
     def statements(self) -> Sequence[Statement]:
-        return [statement for statement, _ in self._changes()]
+        return [change.statement for change in self._changes()]
 
     def isolate(self) -> Sequence[Statement]:
         done = []
-        for statement, run in list(self._changes()):
-            run()
-            done.append(statement)
+        for change in list(self._changes()):
+            with doing(change.statement.text.split("(")[0]):
+                change.run()
+            done.append(change.statement)
         return done
 
     def remove(self) -> Sequence[Statement]:
-        marker = read_marker(self._client, self._playground)
-        if marker is not None and marker.environment != "playground":
-            raise Refused(f"database {self._playground} is not a playground's", where="mongo")
-        self._client.drop_database(self._playground)
-        for role in ("keeper", "playground"):
-            identity = self._identities.get(role)
-            if identity is not None:
-                self._client.admin.command("dropUser", identity.name)
-        text = f"use {self._playground}; db.dropDatabase()"
-        return [Statement(text=text, why="the playground's database and logins")]
+        """Drop the playground's database and logins; Refused when its marker is not ours (P6)."""
+        self._check_apart()
+        name = self._playground.database
+        found = read_marker(database(self._client, name))
+        if found is None or _whose(found) != _whose(self._ours):
+            raise Refused("it is not marked as this playground's", where=f"mongo {name}")
+        done = []
+        with doing("removing the playground"):
+            for role in ("keeper", "playground"):
+                identity = self._identities.get(role)
+                if identity is None:
+                    continue
+                self._gone("admin", "dropUser", identity.name)
+                self._gone(name, "dropRole", identity.name)
+                text = f"{_js('admin')}.dropUser({identity.name!r})"
+                done.append(Statement(text=text, why="its login"))
+            self._client.drop_database(name)
+        return [*done, Statement(text=f"{_js(name)}.dropDatabase()", why="its collections")]
 
     def close(self) -> None:
-        self._client.close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
-    def _changes(self) -> Iterator[Change]:
-        if "playground" in self._identities:
-            yield from self._role(self._identities["playground"])
+    # --- what is missing ---------------------------------------------------------------------
+
+    def _changes(self) -> Iterator[_Change]:
+        self._check_apart()
+        markers = list(self._markers())  # refuses before anything is done
         for role, identity in self._identities.items():
+            yield from self._role(role, identity)
             yield from self._user(role, identity)
-        if "keeper" in self._identities:
-            yield from self._mark(self._playground, "playground")
-        if "reader" in self._identities:
-            yield from self._mark(self._production, "production")
+        yield from markers
 
-    def _role(self, identity: Identity) -> Iterator[Change]:
-        resource = {"db": self._playground, "collection": ""}
-        privileges = [{"resource": resource, "actions": list(ACTIONS)}]
-        found = self._client.admin.command(
-            "rolesInfo", {"role": identity.name, "db": "admin"}, showPrivileges=True
-        )["roles"]
-        present = (
-            {a for p in found[0].get("privileges", []) for a in p["actions"]} if found else None
-        )
-        if present != set(ACTIONS):
-            command = "createRole" if present is None else "updateRole"
-            yield (
-                Statement(
-                    text=f"db.{command}({{role: {identity.name!r}, privileges: {privileges}}})",
-                    why="what the playground may do, in its own database",
-                ),
-                lambda: self._client.admin.command(
-                    command, identity.name, privileges=privileges, roles=[]
-                ),
-            )
+    def _check_apart(self) -> None:
+        if self._production.database == self._playground.database:
+            raise Refused("both environments name one database", where="mongo")
 
-    def _user(self, role: Role, identity: Identity) -> Iterator[Change]:
-        database = self._production if role in ("reader", "production") else self._playground
-        roles = [{"role": name, "db": database} for name in ROLES[role]]
-        if role == "playground":
-            roles = [{"role": identity.name, "db": "admin"}]
-        users = self._client.admin.command("usersInfo", identity.name)["users"]
-        text = f"({identity.name!r}, {{pwd: ..., roles: {roles}}})"
-        if not users:
-            yield (
-                Statement(text=f"db.createUser{text}", why=f"the {role}'s login"),
-                lambda: self._client.admin.command(
-                    "createUser", identity.name, pwd=identity.secret, roles=roles
-                ),
-            )
+    def _home(self, role: Role) -> str:
+        return home(role, production=self._production, playground=self._playground)
+
+    def _role(self, role: Role, identity: Identity) -> Iterator[_Change]:
+        where, name = self._home(role), identity.name
+        wanted = privileges(role, where)
+        base = self._client[where]
+        with doing("looking at roles"):
+            told: Mapping[str, Any] = {"role": name, "db": where}
+            found = base.command("rolesInfo", told, showPrivileges=True)["roles"]
+        if found and same(found[0]["privileges"], wanted) and not found[0].get("roles"):
             return
-        present = sorted((r["role"], r["db"]) for r in users[0].get("roles", []))
-        wanted = sorted((r["role"], r["db"]) for r in roles)
-        if present != wanted or not self._fits(identity):
-            yield (
-                Statement(text=f"db.updateUser{text}", why=f"the {role}'s rights or password"),
-                lambda: self._client.admin.command(
-                    "updateUser", identity.name, pwd=identity.secret, roles=roles
-                ),
-            )
+        command = "updateRole" if found else "createRole"
+        yield _Change(
+            statement=Statement(
+                text=f"{_js(where)}.{command}({_json(name)}, "
+                f"{{privileges: {_json(wanted)}, roles: []}})",
+                why=WHY[role],
+            ),
+            run=lambda: base.command(command, name, privileges=wanted, roles=[]),
+        )
 
-    def _fits(self, identity: Identity) -> bool:
-        """Whether the login works with the password that we know."""
-        space = MongoSpace(database="admin")
-        access = Access(endpoint=self._access.endpoint, identity=identity, space=space)
+    def _user(self, role: Role, identity: Identity) -> Iterator[_Change]:
+        name = identity.name
+        wanted = [{"role": name, "db": self._home(role)}]
+        base = self._client["admin"]
+        with doing("looking at users"):
+            found = base.command("usersInfo", {"user": name, "db": "admin"})["users"]
+        rights = bool(found) and _pairs(found[0]["roles"]) == _pairs(wanted)
+        if rights and self._lets_in(identity):
+            return
+        command = "updateUser" if found else "createUser"
+        yield _Change(
+            statement=Statement(
+                text=f"{_js('admin')}.{command}({_json(name)}, {{pwd: passwordPrompt(), "
+                f"roles: {_json(wanted)}, mechanisms: {_json(MECHANISMS)}}})",
+                why=f"the login of {WHY[role].split(':')[0]}",
+            ),
+            run=lambda: base.command(
+                command, name, pwd=identity.secret, roles=wanted, mechanisms=MECHANISMS
+            ),
+        )
+
+    def _lets_in(self, identity: Identity) -> bool:
+        """Whether the password is the one we know: the server tells nobody."""
         try:
-            connect(access).close()
-        except Unreachable as error:
-            return "uthentication" not in str(error)
+            connect(replace(self._access, identity=identity)).close()
+        except Unreachable:
+            return False
         return True
 
-    def _mark(self, database: str, environment: str) -> Iterator[Change]:
-        present = read_marker(self._client, database)
-        name = self._name if environment == "playground" else ""
-        marker = Marker(project=self._project, environment=environment, playground=name)  # type: ignore[arg-type]
-        if present is None:
-            text = f"db.getSiblingDB({database!r}).sandbox_marker.insertOne(...)"
-            yield (
-                Statement(text=text, why=f"whose {database} is"),
-                lambda: write_marker(self._client, database, marker),
-            )
-        elif (present.project, present.environment, present.playground) != (
-            self._project,
-            environment,
-            name,
-        ):
+    def _markers(self) -> Iterator[_Change]:
+        """One for each environment that has a login here."""
+        if "production" in self._identities or "reader" in self._identities:
+            yield from self._mark(self._production, self._theirs)
+        if "playground" in self._identities:
+            yield from self._mark(self._playground, self._ours)
+
+    def _mark(self, space: MongoSpace, wanted: Marker) -> Iterator[_Change]:
+        base = database(self._client, space.database)
+        found = read_marker(base)
+        if found is not None and _whose(found) != _whose(wanted):
             raise Refused(
-                f"database {database} is marked as {present.environment} of {present.project}",
-                where="mongo",
+                f"it is marked as {found.environment} {found.playground or ''}of {found.project}, "
+                f"not as {wanted.environment} of {wanted.project}",
+                where=f"mongo {space.database}",
             )
+        if found is None:
+            document = {"_id": "marker", **marker_document(wanted)}
+            yield _Change(
+                statement=Statement(
+                    text=f"{_js(space.database)}.{MARKER}.insertOne({_json(document)})",
+                    why=f"marks the database as {wanted.environment} of {wanted.project}",
+                ),
+                run=lambda: base[MARKER].replace_one({"_id": "marker"}, document, upsert=True),
+            )
+
+    def _gone(self, where: str, command: str, name: str) -> None:
+        try:
+            self._client[where].command(command, name)
+        except OperationFailure as error:
+            if error.code not in NOT_FOUND:
+                raise
+
+
+def _whose(marker: Marker) -> tuple[str, str, str]:
+    return marker.project, marker.environment, marker.playground
+
+
+def _pairs(roles: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    return {(role["role"], role["db"]) for role in roles}
+
+
+def _js(database_name: str) -> str:
+    return f"db.getSiblingDB({_json(database_name)})"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value)

@@ -1,25 +1,42 @@
-"""One connection to MongoDB and the marker that stands in every database of ours."""
+"""One client of MongoDB, its errors without values, and the marker: whose a database is."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.database import Database
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+)
 
 from sandbox.contract import Access
-from sandbox.errors import Refused, Unreachable
+from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.model import Marker, MongoSpace
 
-MARKER = "sandbox_marker"
-STAGED, OLD = "__new__.", "__old__."
-# Dates as milliseconds: what Python's own type cannot say must pass unchanged.
-LOSSLESS: CodecOptions[dict[str, Any]] = CodecOptions(
-    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_MS
+Document = dict[str, Any]
+Client = MongoClient[Document]
+WITHIN_MS = 5_000
+MARKER = "sandbox_marker"  # a collection in every space
+NEW, OLD, BASE = "__new__.", "__old__.", "__base__."
+UNAUTHORIZED, LOGIN_FAILED, DUPLICATE = 13, 18, 11000
+
+# Every BSON type comes back as it went in: no UUID is guessed, no date leaves Python's range.
+LOSSLESS: CodecOptions[Document] = CodecOptions(
+    document_class=dict,
+    tz_aware=True,
+    uuid_representation=UuidRepresentation.UNSPECIFIED,
+    datetime_conversion=DatetimeConversion.DATETIME_MS,
 )
-Client = MongoClient[dict[str, Any]]
 
 
 def space_of(access: Access) -> MongoSpace:
@@ -28,53 +45,106 @@ def space_of(access: Access) -> MongoSpace:
 
 
 def connect(access: Access) -> Client:
-    """A client that has answered once. Raises Unreachable, never showing the password."""
-    client: Client = MongoClient(
-        access.endpoint.host,
-        access.endpoint.port,
-        username=access.identity.name,
-        password=access.identity.secret,
-        authSource=access.endpoint.options.get("authSource", "admin"),
-        directConnection=True,
-        serverSelectionTimeoutMS=5000,
-        tls=bool(access.endpoint.options.get("tls")),
-    )
+    """A client that has logged in. Raises Unreachable, never showing the password."""
+    options: dict[str, Any] = {
+        "authSource": "admin",
+        "directConnection": True,
+        "serverSelectionTimeoutMS": WITHIN_MS,
+        "connectTimeoutMS": WITHIN_MS,
+        "appname": "sandbox",
+        **access.endpoint.options,
+    }
+    where = f"{access.endpoint.host}:{access.endpoint.port}"
+    name = access.identity.name
     try:
+        client: Client = MongoClient(
+            access.endpoint.host,
+            access.endpoint.port,
+            username=name or None,
+            password=access.identity.secret or None,
+            **options,
+        )
         client.admin.command("ping")
-        client[space_of(access).database].command("ping")
-    except PyMongoError as error:
-        client.close()
+    except (PyMongoError, ConfigurationError) as error:
         raise Unreachable(
-            f"MongoDB does not let {access.identity.name} in: {str(error).splitlines()[0][:120]}",
-            where=f"{access.endpoint.host}:{access.endpoint.port}",
+            f"MongoDB does not let {name or 'anybody'} in: {line(error)}",
+            where=where,
             hint="./inv up starts it, ./inv isolate makes its logins",
         ) from None
     return client
 
 
-def read_marker(client: Client, database: str, collection: str = MARKER) -> Marker | None:
-    found = client[database][collection].find_one({"_id": "sandbox"})
-    if found is None:
-        return None
-    found.pop("_id")
-    return Marker(**found)
+def database(client: Client, name: str) -> Database[Document]:
+    return client.get_database(name, codec_options=LOSSLESS)
 
 
-def write_marker(client: Client, database: str, marker: Marker, collection: str = MARKER) -> None:
-    client[database][collection].replace_one(
-        {"_id": "sandbox"}, {"_id": "sandbox", **asdict(marker)}, upsert=True
-    )
+def line(error: Exception) -> str:
+    """The server's own words in one line; none where they would quote a document."""
+    if isinstance(error, BulkWriteError):
+        details: Mapping[str, Any] = error.details or {}
+        codes = sorted({e.get("code", 0) for e in details.get("writeErrors", [])})
+        what = "duplicate key" if DUPLICATE in codes else "write errors"
+        return f"{what} (code {', '.join(map(str, codes))})"
+    if isinstance(error, OperationFailure):
+        facts: Mapping[str, Any] = error.details or {}
+        if error.code == DUPLICATE:
+            pattern = facts.get("keyPattern")
+            return f"duplicate key{f' for {dict(pattern)}' if pattern else ''}"
+        return str(facts.get("errmsg", type(error).__name__)).splitlines()[0]
+    return (str(error).splitlines() or [type(error).__name__])[0].split(" (configured timeouts")[0]
 
 
-def need_own(client: Client, database: str, production: str) -> Marker:
-    """The marker over this connection, before something is dropped (P6)."""
-    marker = read_marker(client, database)
-    if database == production or (marker is not None and marker.environment == "production"):
-        raise Refused(f"database {database} is production's; nothing was changed", where="mongo")
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Turns the driver's errors into the project's: `what` was being done."""
+    try:
+        yield
+    except ConnectionFailure as error:
+        raise Unreachable(f"{what}: {line(error)}", where="mongo") from None
+    except OperationFailure as error:
+        if error.code == UNAUTHORIZED:
+            raise Refused(f"{what}: this login may not: {line(error)}", where="mongo") from None
+        raise SandboxError(f"{what}: {line(error)}", where="mongo") from None
+    except PyMongoError as error:
+        raise SandboxError(f"{what}: {line(error)}", where="mongo") from None
+
+
+def read_marker(base: Database[Document]) -> Marker | None:
+    with doing("reading the marker"):
+        found = base[MARKER].find_one({"_id": "marker"})
+    return None if found is None else parse_marker(found, base.name)
+
+
+def parse_marker(document: Document, where: str) -> Marker:
+    try:
+        return Marker(**{key: value for key, value in document.items() if key != "_id"})
+    except TypeError:
+        raise Refused("the space's marker cannot be read", where=f"mongo {where}") from None
+
+
+def marker_document(marker: Marker) -> Document:
+    found = asdict(marker)
+    found["counts"] = dict(marker.counts)
+    return found
+
+
+def need_own(base: Database[Document], production: str) -> Marker:
+    """The marker, over the connection that is about to be used (P6)."""
+    where = f"mongo {base.name}"
+    if base.name == production:
+        raise Refused("the database is production's; nothing was changed", where=where)
+    marker = read_marker(base)
     if marker is None:
         raise Refused(
-            f"database {database} has no marker, so it may not be ours",
-            where="mongo",
-            hint="./inv isolate makes it",
+            "the database has no marker, so it may not be ours",
+            where=where,
+            hint="./inv isolate makes the space and its marker",
         )
+    if marker.environment != "playground":
+        raise Refused("the database is marked as production's; nothing was changed", where=where)
     return marker
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a collection is this tool's or the server's, and no part of what is copied."""
+    return name == MARKER or name.startswith((NEW, OLD, BASE, "system."))

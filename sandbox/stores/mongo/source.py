@@ -1,136 +1,183 @@
-"""Reads collections as BSON: raw where all is kept, decoded without loss where it is masked."""
+"""One database, for reading: at one cluster time where the server keeps one."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import bson
-from bson import json_util
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.errors import ConfigError
 from sandbox.model import Dataset, Kind, Marker
+from sandbox.stores.mongo import design
 from sandbox.stores.mongo.session import (
     LOSSLESS,
-    MARKER,
-    OLD,
-    STAGED,
     Client,
+    Document,
     connect,
+    database,
+    doing,
+    is_own_name,
     read_marker,
     space_of,
 )
 
-PIECE = 1 << 20  # bytes
+BATCH_BYTES = 2 << 20  # what one answer of a cursor should come to
+BATCH_ROWS = 10_000
+PIECE = 1 << 20
+NO_SNAPSHOT = (20, 72, 115, 246, 263)  # this server or this collection cannot be read at a time
 
 
-class MongoSource:
-    """A database that is read and never written."""
+class Source:
+    """The named collections of one database, each a dataset in BSON as mongorestore reads it."""
 
     kind: Kind = "mongo"
 
     def __init__(self, access: Access, *, tool: Tool | None = None) -> None:
         self._access = access
         self._space = space_of(access)
-        self._client: Client | None = None
+        self._kept: Client | None = None
 
     @property
-    def client(self) -> Client:
-        if self._client is None:
-            self._client = connect(self._access)
-        return self._client
+    def _client(self) -> Client:
+        if self._kept is None:
+            self._kept = connect(self._access)
+        return self._kept
+
+    @property
+    def _base(self) -> Database[Document]:
+        return database(self._client, self._space.database)
 
     def ready(self) -> str:
-        return f"MongoDB {self.client.server_info()['version']}"
+        with doing("asking the version"):
+            facts = self._client.admin.command("buildInfo")
+            self._base.list_collection_names()
+        if "secantusVersion" in facts:
+            return f"SecantusDB {facts['secantusVersion']} (as MongoDB {facts['version']})"
+        return f"MongoDB {facts['version']}"
 
     def marker(self) -> Marker | None:
-        return read_marker(self.client, self._space.database)
+        return read_marker(self._base)
 
-    @contextmanager
+    @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:
-        """The time is recorded; collections are read one after the other's start, not at once."""
-        yield Cut(facts={"time": time.time(), "consistent": False})
+        """One cluster time on a replica set; a standalone server has none, and the facts say so."""
+        with doing("asking for a cluster time"):
+            hello = self._client.admin.command("hello")
+            at = self._snapshot_time() if "setName" in hello or "msg" in hello else None
+        facts: dict[str, Any] = {"consistent": at is not None, "server": self.ready()}
+        if at is None:
+            facts["why"] = "not a replica set: each collection is of its own moment"
+        else:
+            facts["cluster_time"] = [at.time, at.inc]
+        yield Cut(facts=facts, token=at)
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
-        """The declared collections. Raises ConfigError naming one that is not declared."""
-        database = self.client[self._space.database]
-        infos = {
-            info["name"]: info
-            for info in database.list_collections()
-            if not _is_ours(info["name"]) and not info["name"].startswith("system.")
-        }
-        unknown = sorted(set(infos) - set(self._space.collections))
-        if unknown:
-            raise ConfigError(
-                f"collections that are not declared: {', '.join(unknown)}",
-                where="sandbox.toml: mongo.collections",
-                hint="add them, and their rules to the policy",
-            )
-        return tuple(self._dataset(name, info) for name, info in sorted(infos.items()))
+        now = cut.token.time * 1000 if cut.token else int(time.time() * 1000)
+        with doing("listing collections"):
+            found = design.look(self._base, self._space)
+            return [
+                design.describe(self._base, name, options, self._space, now)
+                for name, options in sorted(found.collections.items())
+            ]
 
     def catalog(self, cut: Cut) -> bytes:
-        return b""
+        """The views that the space names."""
+        with doing("listing views"):
+            return design.views_to_text(design.look(self._base, self._space).views)
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
-        collection = self.client[self._space.database][dataset.name]
-        if mask.keeps(dataset):
-            for raw in collection.find_raw_batches(batch_size=1000):
-                batch = cast(bytes, raw)
-                yield _documents(batch), batch
-            return
-        held: list[bytes] = []
-        size = rows = 0
-        for document in collection.with_options(codec_options=LOSSLESS).find(batch_size=1000):
-            masked = mask.document(dataset.name, document)
-            if masked is None:
-                continue
-            held.append(bson.encode(masked, codec_options=LOSSLESS))
-            size += len(held[-1])
-            rows += 1
-            if size >= PIECE:
-                yield rows, b"".join(held)
-                held, size, rows = [], 0, 0
-        if held:
-            yield rows, b"".join(held)
+        """BSON documents one after the other, raw where nothing is masked."""
+        keeps = mask.keeps(dataset)
+        with doing(f"reading {dataset.name}"), contextlib.ExitStack() as stack:
+            parts: list[bytes] = []
+            rows = size = 0
+            for batch in self._batches(stack, cut, dataset):
+                got, data = (count(batch), batch) if keeps else masked(batch, dataset.name, mask)
+                parts.append(data)
+                rows += got
+                size += len(data)
+                if size >= PIECE:
+                    yield rows, b"".join(parts)
+                    parts, rows, size = [], 0, 0
+            if parts:
+                yield rows, b"".join(parts)
 
     def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
-        return iter(())
+        yield from ()
 
     def count(self) -> Mapping[str, int]:
-        database = self.client[self._space.database]
-        names = [n for n in database.list_collection_names() if not _is_ours(n)]
-        return {name: database[name].count_documents({}) for name in sorted(names)}
+        with doing("counting"):
+            return {
+                found["name"]: self._base[found["name"]].estimated_document_count()
+                for found in self._base.list_collections()
+                if found["type"] == "collection" and not is_own_name(found["name"])
+            }
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
-    def _dataset(self, name: str, info: Mapping[str, Any]) -> Dataset:
-        collection = self.client[self._space.database][name]
-        indexes = [dict(index) for index in collection.list_indexes()]
-        for index in indexes:
-            index["key"] = list(dict(index["key"]).items())
-            index.pop("ns", None)
-        options = {"indexes": indexes, "create": info.get("options", {})}
-        return Dataset(
-            store="mongo",
-            name=name,
-            rows=collection.estimated_document_count(),
-            options={"ejson": json_util.dumps(options)},
-        )
+    # --- one time ----------------------------------------------------------------------------
+
+    def _snapshot_time(self) -> Any:
+        """The cluster time of a snapshot session, None where the server cannot."""
+        with self._client.start_session(snapshot=True) as session:
+            names = self._base.list_collection_names()
+            name = next((n for n in names if not is_own_name(n)), "sandbox_none")
+            try:
+                self._base[name].find_one({}, {"_id": 1}, session=session)
+            except OperationFailure as error:
+                if error.code in NO_SNAPSHOT:
+                    return None
+                raise
+            return session._snapshot_time
+
+    def _session(self, stack: contextlib.ExitStack, cut: Cut) -> ClientSession | None:
+        """A session at the cut's time: pymongo has no public way to share one among threads."""
+        if cut.token is None:
+            return None
+        session = stack.enter_context(self._client.start_session(snapshot=True))
+        session._snapshot_time = cut.token
+        return session
+
+    def _batches(self, stack: contextlib.ExitStack, cut: Cut, dataset: Dataset) -> Iterator[bytes]:
+        """The server's own answers: documents one after the other."""
+        average = dataset.bytes // max(dataset.rows, 1) or 1024
+        size = max(1, min(BATCH_ROWS, BATCH_BYTES // average))
+        collection = self._base[dataset.name]
+        session = self._session(stack, cut)
+        try:
+            yield from collection.find_raw_batches({}, batch_size=size, session=session)
+        except OperationFailure as error:  # a capped collection has no history
+            if session is None or error.code not in NO_SNAPSHOT:
+                raise
+            _note(cut, dataset.name)
+            yield from collection.find_raw_batches({}, batch_size=size)
 
 
-def _is_ours(name: str) -> bool:
-    return name == MARKER or name.startswith((STAGED, OLD))
+def _note(cut: Cut, name: str) -> None:
+    assert isinstance(cut.facts, dict)
+    cut.facts["without_cluster_time"] = [*cut.facts.get("without_cluster_time", ()), name]
 
 
-def _documents(batch: bytes) -> int:
-    """How many documents stand in a row: each begins with its length."""
-    at = count = 0
-    while at < len(batch):
+def count(batch: bytes) -> int:
+    """Documents in a batch; each begins with its own length."""
+    at = rows = 0
+    size = len(batch)
+    while at < size:
         at += int.from_bytes(batch[at : at + 4], "little")
-        count += 1
-    return count
+        rows += 1
+    return rows
+
+
+def masked(batch: bytes, name: str, mask: Mask) -> tuple[int, bytes]:
+    documents = bson.decode_all(batch, LOSSLESS)
+    kept = [done for done in (mask.document(name, d) for d in documents) if done is not None]
+    return len(kept), b"".join([bson.encode(done, codec_options=LOSSLESS) for done in kept])

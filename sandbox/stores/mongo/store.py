@@ -1,151 +1,184 @@
-"""Loads collections under staging names, then renames them into place."""
+"""Loads collections beside the playground's own and renames them into place, as keeper."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from bson import json_util
-from bson.raw_bson import RawBSONDocument
+import bson
+from pymongo.collection import Collection
 
 from sandbox.contract import Access, Tool
+from sandbox.errors import Refused
 from sandbox.model import Dataset, Identity, Marker, Space
-from sandbox.stores.mongo.session import MARKER, OLD, STAGED, need_own, write_marker
-from sandbox.stores.mongo.source import MongoSource
+from sandbox.stores.mongo import design, writing
+from sandbox.stores.mongo.session import (
+    LOSSLESS,
+    MARKER,
+    NEW,
+    Document,
+    doing,
+    is_own_name,
+    marker_document,
+    need_own,
+)
+from sandbox.stores.mongo.source import Source
+from sandbox.stores.mongo.swapping import STAGED, Swapper, create_indexes
 
-BATCH = 2000  # documents
-BATCH_BYTES = 16 << 20
+WORKERS = 4
 
 
-class MongoStore(MongoSource):
-    """The playground's database, as keeper."""
+class Store(Source):
+    """The playground's database. `__new__.` and `__old__.` collections are what a load makes and
+    what a swap puts aside."""
 
     def __init__(
         self, access: Access, *, owner: Identity, production: Space, tool: Tool | None = None
     ) -> None:
         super().__init__(access, tool=tool)
         self._production = production.name
-        self._datasets: tuple[Dataset, ...] = ()
+        self._staged: Sequence[Dataset] = ()
+        self._views = b""
 
     def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
-        self._need_own()
-        self._drop_all(STAGED)
-        self._drop_all(OLD)
-        self._datasets = tuple(datasets)
-        for dataset in datasets:
-            options = json_util.loads(dataset.options["ejson"])["create"]
-            self._database.create_collection(STAGED + dataset.name, **options)
+        self.settle()
+        self._staged, self._views = datasets, catalog
+        with doing("making collections"):
+            for dataset in datasets:
+                self._base.command("create", NEW + dataset.name, **design.created(dataset))
 
     def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
-        rows = size = 0
-        batch: list[RawBSONDocument] = []
-        target = self._database[STAGED + dataset.name]
-        for raw in _split(pieces):
-            batch.append(RawBSONDocument(raw))
-            size += len(raw)
-            rows += 1
-            if len(batch) == BATCH or size >= BATCH_BYTES:
-                target.insert_many(batch, ordered=False)
-                batch, size = [], 0
-        if batch:
-            target.insert_many(batch, ordered=False)
-        return rows
+        need_own(self._base, self._production)
+        options = design.created(dataset)
+        ordered = "capped" in options or "timeseries" in options  # their order is their content
+        collection: Collection[Any] = self._base[NEW + dataset.name]
+        return writing.insert(collection, pieces, ordered=ordered)
 
     def finish(self, marker: Marker) -> Sequence[str]:
-        """Indexes after the data, then the marker."""
-        for dataset in self._datasets:
-            for index in json_util.loads(dataset.options["ejson"])["indexes"]:
-                if index["name"] == "_id_":
-                    continue
-                keys = [(field, order) for field, order in index.pop("key")]
-                index.pop("v", None)
-                self._database[STAGED + dataset.name].create_index(keys, **index)
-        write_marker(self.client, self._space.database, marker, STAGED + MARKER)
-        return ()
+        """Indexes when the data is there, those that delete documents last of all."""
+        self._same(need_own(self._base, self._production), marker)
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="mongo") as pool:
+            list(pool.map(self._index, self._staged))
+        for dataset in self._staged:
+            self._expire(dataset)
+        with doing("noting what is staged"):
+            staged: Document = {
+                "marker": marker_document(marker),
+                "collections": [dataset.name for dataset in self._staged],
+                "views": self._views.decode(),
+            }
+            self._base[MARKER].replace_one({"_id": STAGED}, staged, upsert=True)
+        return [note for dataset in self._staged for note in _notes(dataset)]
 
     def swap(self) -> None:
-        """Collection by collection; the staged marker goes last, so that a swap that was
-        interrupted is seen and can be repeated or undone."""
-        names = set(self._database.list_collection_names())
-        if STAGED + MARKER not in names:
-            return
-        self._need_own()
-        for name in sorted(names):
-            if not name.startswith((STAGED, OLD)) and OLD + name not in names and name != MARKER:
-                self._rename(name, OLD + name)
-        for name in sorted(names):
-            if name.startswith(STAGED) and name != STAGED + MARKER:
-                self._rename(name, name.removeprefix(STAGED))
-        self._database[MARKER].aggregate([{"$out": OLD + MARKER}])
-        self._rename(STAGED + MARKER, MARKER, drop=True)
+        """One collection after the other: each is away for the moment between two renames."""
+        need_own(self._base, self._production)
+        with doing("swapping"):
+            self._swapper.swap()
 
     def undo(self) -> None:
-        names = set(self._database.list_collection_names())
-        old = {name for name in names if name.startswith(OLD)}
-        if not old:
-            return
-        self._need_own()
-        for name in sorted(old - {OLD + MARKER}):
-            self._rename(name, name.removeprefix(OLD), drop=True)
-        if OLD + MARKER in old:
-            for name in names:
-                if not name.startswith((STAGED, OLD)) and OLD + name not in old:
-                    self._database.drop_collection(name)
-            self._rename(OLD + MARKER, MARKER, drop=True)
-        self._drop_all(STAGED)
+        need_own(self._base, self._production)
+        with doing("swapping back"):
+            self._swapper.undo()
 
     def settle(self) -> None:
-        self._drop_all(OLD)
-        self._drop_all(STAGED)
+        need_own(self._base, self._production)
+        with doing("dropping what is not in place"):
+            self._swapper.settle()
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
-        found = set()
-        for name in self._database.list_collection_names():
-            if name.startswith((STAGED, OLD)) or name == MARKER:
-                continue
-            for document in self._database[name].find():
-                for path, value in _leaves(document, ""):
-                    if any(needle.lower() in str(value).lower() for needle in needles):
-                        found.add(f"{name}.{path}")
+        wanted = [needle for needle in needles if needle]
+        if not wanted:
+            return []
+        found: set[str] = set()
+        with doing("searching"):
+            for name in sorted(self.count()):
+                batch: Any
+                for batch in self._base[name].find_raw_batches({}):
+                    found.update(_places(name, batch, wanted))
         return sorted(found)
 
+    # --- the parts ---------------------------------------------------------------------------
+
     @property
-    def _database(self) -> Any:
-        return self.client[self._space.database]
+    def _swapper(self) -> Swapper:
+        return Swapper(self._client, self._base)
 
-    def _need_own(self) -> None:
-        need_own(self.client, self._space.database, self._production)
+    def _same(self, present: Marker, coming: Marker) -> None:
+        whose = (coming.project, coming.environment, coming.playground)
+        if (present.project, present.environment, present.playground) != whose:
+            raise Refused(
+                f"the database is marked as {present.environment} of {present.project}, "
+                f"not of {coming.project}; nothing was changed",
+                where=f"mongo {self._space.database}",
+            )
 
-    def _drop_all(self, prefix: str) -> None:
-        for name in self._database.list_collection_names():
-            if name.startswith(prefix):
-                self._database.drop_collection(name)
+    def _index(self, dataset: Dataset) -> None:
+        wanted = []
+        for index in design.indexed(dataset):
+            if "expireAfterSeconds" not in index:
+                wanted.append(index)
+            elif dataset.options.get("ttl", "hold") == "hold":
+                wanted.append({k: v for k, v in index.items() if k != "expireAfterSeconds"})
+        with doing(f"building indexes of {dataset.name}"):
+            create_indexes(self._base, NEW + dataset.name, wanted)
 
-    def _rename(self, old: str, new: str, *, drop: bool = False) -> None:
-        self._database[old].rename(new, dropTarget=drop)
+    def _expire(self, dataset: Dataset) -> None:
+        """Indexes that delete: dates are moved first, by as much as the copy is old."""
+        ttl = dataset.options.get("ttl", "hold")
+        expiring = [i for i in design.indexed(dataset) if "expireAfterSeconds" in i]
+        if ttl == "hold" or not expiring:
+            return
+        name = NEW + dataset.name
+        with doing(f"building indexes of {dataset.name}"):
+            if ttl == "shift":
+                now = self._client.admin.command("hello")["localTime"]
+                late = int(now) - int(dataset.options["cut_ms"])
+                for field in {next(iter(index["key"])) for index in expiring}:
+                    self._base[name].update_many({field: {"$type": "date"}}, _later(field, late))
+            create_indexes(self._base, name, expiring)
 
 
-def _split(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Single BSON documents, wherever the pieces end."""
-    left = b""
-    for piece in pieces:
-        left = left + piece if left else piece
-        at = 0
-        while len(left) - at >= 4:
-            length = int.from_bytes(left[at : at + 4], "little")
-            if len(left) - at < length:
-                break
-            yield left[at : at + length]
-            at += length
-        left = left[at:]
+def _later(field: str, milliseconds: int) -> list[Mapping[str, Any]]:
+    """Every date in a field, or in the array there, by so much later."""
+
+    def moved(value: str) -> Mapping[str, Any]:
+        is_date = {"$eq": [{"$type": value}, "date"]}
+        return {"$cond": [is_date, {"$add": [value, bson.Int64(milliseconds)]}, value]}
+
+    whole = f"${field}"
+    each = {"$map": {"input": whole, "as": "one", "in": moved("$$one")}}
+    return [{"$set": {field: {"$cond": [{"$isArray": whole}, each, moved(whole)]}}}]
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else key)
+def _notes(dataset: Dataset) -> Iterator[str]:
+    yield from design.held_back(dataset)
+    for option in dataset.options.get("lost", ()):
+        yield f"{dataset.name}: option {option} is not carried"
+
+
+def _places(name: str, batch: bytes, wanted: Sequence[str]) -> Iterator[str]:
+    """`collection.field.path` of every text that one of `wanted` stands in; positions in arrays
+    are left out. Only batches that hold the bytes are decoded."""
+    if not re.search(b"|".join(re.escape(needle.encode()) for needle in wanted), batch):
+        return
+    for document in bson.decode_all(batch, LOSSLESS):
+        for path, text in _texts(document, name):
+            if any(needle in text for needle in wanted):
+                yield path
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield path, key
+            yield from _texts(inner, f"{path}.{key}")
     elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, f"{path}[]")
-    else:
-        yield path, value
+        for inner in value:
+            yield from _texts(inner, path)
+    elif isinstance(value, bytes):
+        yield path, value.decode(errors="replace")
+    elif not is_own_name(path):
+        yield path, str(value)

@@ -1,9 +1,11 @@
 """Redis: a space is a key prefix; identities are ACL users."""
 
 from sandbox.contract import Backend
-from sandbox.stores.redis.admin import RedisAdmin
-from sandbox.stores.redis.probe import RedisProber
-from sandbox.stores.redis.source import RedisSource
-from sandbox.stores.redis.store import RedisStore
+from sandbox.stores.redis.admin import Admin
+from sandbox.stores.redis.probe import Prober
+from sandbox.stores.redis.source import Source
+from sandbox.stores.redis.store import Store
 
-BACKEND = Backend(source=RedisSource, store=RedisStore, admin=RedisAdmin, prober=RedisProber)
+BACKEND = Backend(source=Source, store=Store, admin=Admin, prober=Prober)
+
+__all__ = ["BACKEND", "Admin", "Prober", "Source", "Store"]

@@ -1,30 +1,36 @@
-"""ACL users and markers. Secrets go to the server as SHA-256, never as they are."""
+"""Logins and markers: ACL users with a prefix each; production's `default` user stays as it is."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-
-import redis
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sandbox.contract import Access, Statement
 from sandbox.errors import Refused
 from sandbox.model import Identity, Marker, RedisSpace, Role, Space
-from sandbox.stores.redis.session import connect, read_marker, write_marker
+from sandbox.stores.redis.encoding import fields
+from sandbox.stores.redis.reading import scan
+from sandbox.stores.redis.rules import differs, hashed, rules
+from sandbox.stores.redis.session import Names, Wire, check_apart, marker_text, read_marker
 
-# Commands that reach beyond a prefix, whatever the key patterns say.
-BEYOND = (
-    "-@admin -@dangerous -@scripting -keys -scan -randomkey -flushall -flushdb -config -debug "
-    "-swapdb -migrate -move -select -monitor -shutdown -dbsize +info"
-)
+WHY: Mapping[Role, str] = {
+    "reader": "reads production's keys and can write nothing",
+    "keeper": "this tool's login for the playground's keys",
+    "playground": "the playground's application: its own keys and channels only",
+    "production": "production's application: its own keys and channels only",
+}
+SHOWN = "#<sha256 of the password>"
+SAVE = Statement(text="ACL SAVE", why="logins outlive a restart of the server")
 
 
-Change = tuple[Statement, Callable[[], object]]
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    statement: Statement
+    command: tuple[bytes, ...]
 
 
-class RedisAdmin:
-    """`isolate` makes what is missing; twice is as once."""
+class Admin:
+    """Works on one server: which roles it was given says which environments live there."""
 
     def __init__(
         self,
@@ -37,100 +43,121 @@ class RedisAdmin:
         playground_name: str = "",
     ) -> None:
         assert isinstance(production, RedisSpace) and isinstance(playground, RedisSpace)
-        self._client = connect(access)
-        self._production = production.prefix
-        self._playground = playground.prefix
-        self._identities = identities
-        self._project = project
-        self._name = playground_name
+        self._access = access
+        self._production, self._playground = production, playground
+        self._identities = {r: i for r, i in identities.items() if r != "admin"}
+        self._theirs = Marker(project=project, environment="production")
+        self._ours = Marker(project=project, environment="playground", playground=playground_name)
+        self._kept: Wire | None = None
+
+    @property
+    def _wire(self) -> Wire:
+        if self._kept is None:
+            self._kept = Wire(self._access)
+        return self._kept
 
     def statements(self) -> Sequence[Statement]:
-        return [statement for statement, _ in self._changes()]
+        return [change.statement for change in self._changes()]
 
     def isolate(self) -> Sequence[Statement]:
         done = []
-        for statement, run in list(self._changes()):
-            run()
-            done.append(statement)
-        with contextlib.suppress(redis.ResponseError):  # where no ACL file is configured
-            self._client.execute_command("ACL", "SAVE")
-        return done
+        for change in list(self._changes()):
+            self._wire.ask(*change.command)
+            done.append(change.statement)
+        return done + self._save(any(s.text.startswith("ACL") for s in done))
 
     def remove(self) -> Sequence[Statement]:
-        marker = read_marker(self._client, self._playground)
-        if marker is not None and marker.environment != "playground":
-            raise Refused(f"prefix {self._playground} is not a playground's", where="redis")
-        names = [
-            self._identities[r].name for r in ("keeper", "playground") if r in self._identities
-        ]
-        self._client.execute_command("ACL", "DELUSER", *names)
-        return [Statement(text=f"ACL DELUSER {' '.join(names)}", why="the playground's logins")]
+        """Drop the playground's keys and logins; Refused when its marker is not ours (P6)."""
+        check_apart(self._playground, self._production)
+        names = Names(prefix=self._playground.prefix.encode())
+        marker = read_marker(self._wire, names.marker())
+        if marker is None or _whose(marker) != _whose(self._ours):
+            raise Refused("it is not marked as this playground's", where=self._where)
+        for prefix in (names.prefix, names.new, names.old, names.base):
+            for name in scan(self._wire, prefix):
+                self._wire.ask(b"UNLINK", name)
+        for state in (b"", b"-new", b"-old", b"-base"):
+            self._wire.ask(b"UNLINK", names.marker(state), names.keys(state))
+        shown = self._playground.prefix
+        done = [Statement(text=f"UNLINK {shown}*", why="the playground's keys")]
+        for role in ("keeper", "playground"):
+            identity = self._identities.get(role)
+            if identity and self._wire.ask(b"ACL", b"DELUSER", identity.name.encode()):
+                done.append(Statement(text=f"ACL DELUSER {identity.name}", why="its login"))
+        return done + self._save(True)
 
     def close(self) -> None:
-        self._client.close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
-    def _changes(self) -> Iterator[Change]:
+    # --- the parts ---------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return f"redis {self._playground.prefix}"
+
+    def _changes(self) -> Iterator[_Change]:
+        check_apart(self._playground, self._production)
+        markers = list(self._markers())  # refuses before anything is done
+        categories = [name.decode() for name in self._wire.ask(b"ACL", b"CAT")]
         for role, identity in self._identities.items():
-            rules = self._rules(role)
-            secret = hashlib.sha256(identity.secret.encode()).hexdigest()
-            if not self._has(identity, rules, secret):
-                shown = f"ACL SETUSER {identity.name} reset on >... {rules}"
-
-                def run(
-                    identity: Identity = identity, rules: str = rules, secret: str = secret
-                ) -> None:
-                    self._client.execute_command(
-                        "ACL", "SETUSER", identity.name, "reset", "on", f"#{secret}", *rules.split()
-                    )
-
-                yield Statement(text=shown, why=f"the {role}'s login"), run
-        if "keeper" in self._identities:
-            yield from self._mark(self._playground, "playground")
-        if "reader" in self._identities:
-            yield from self._mark(self._production, "production")
-
-    def _rules(self, role: Role) -> str:
-        """What each may do; keys and channels first."""
-        own, production = self._playground, self._production
-        return {
-            "reader": f"%R~{production}* %R~sandbox:marker:{production} resetchannels "
-            "+@read +@connection +info -randomkey -keys -select",
-            "keeper": f"~{own}* ~sandbox:new:{own}* ~sandbox:old:{own}* ~sandbox:marker:{own} "
-            f"~sandbox:marker:sandbox:new:{own} ~sandbox:marker:sandbox:old:{own} resetchannels "
-            "+@all -@admin -@dangerous -@scripting +info +scan -select +restore",
-            "playground": f"~{own}* &{own}* +@all {BEYOND}",
-            "production": f"~{production}* &{production}* +@all -@admin -@dangerous -flushall "
-            "-flushdb +info",
-            "admin": "",
-        }[role]
-
-    def _has(self, identity: Identity, rules: str, secret: str) -> bool:
-        """Compared with a user of the same rules, since the server writes them in its own way."""
-        present = self._client.execute_command("ACL", "GETUSER", identity.name)
-        if present is None:
-            return False
-        probe = f"{identity.name}_sandbox_compare"
-        self._client.execute_command(
-            "ACL", "SETUSER", probe, "reset", "on", f"#{secret}", *rules.split()
-        )
-        try:
-            return bool(self._client.execute_command("ACL", "GETUSER", probe) == present)
-        finally:
-            self._client.execute_command("ACL", "DELUSER", probe)
-
-    def _mark(self, prefix: str, environment: str) -> Iterator[Change]:
-        present = read_marker(self._client, prefix)
-        name = self._name if environment == "playground" else ""
-        marker = Marker(project=self._project, environment=environment, playground=name)  # type: ignore[arg-type]
-        if present is None:
-            statement = Statement(text=f"SET sandbox:marker:{prefix} ...", why=f"whose {prefix} is")
-            yield statement, lambda: write_marker(self._client, prefix, marker)
-        elif (present.project, present.environment, present.playground) != (
-            self._project,
-            environment,
-            name,
-        ):
-            raise Refused(
-                f"prefix {prefix} is marked as {present.environment} of {present.project}",
-                where="redis",
+            wanted = rules(
+                role,
+                production=self._production,
+                playground=self._playground,
+                categories=categories,
             )
+            password = hashed(identity)
+            present = self._wire.ask(b"ACL", b"GETUSER", identity.name.encode())
+            if present is None or differs(wanted, password, fields(present)):
+                yield _setuser(identity.name, password, wanted, WHY[role])
+        yield from markers
+
+    def _markers(self) -> Iterator[_Change]:
+        """One for each environment that has a login here."""
+        if "production" in self._identities or "reader" in self._identities:
+            yield from self._mark(self._production, self._theirs)
+        if "playground" in self._identities:
+            yield from self._mark(self._playground, self._ours)
+
+    def _mark(self, space: RedisSpace, wanted: Marker) -> Iterator[_Change]:
+        key = Names(prefix=space.prefix.encode()).marker()
+        found = read_marker(self._wire, key)
+        if found is not None and _whose(found) != _whose(wanted):
+            raise Refused(
+                f"it is marked as {found.environment} {found.playground or ''}of {found.project}, "
+                f"not as {wanted.environment} of {wanted.project}",
+                where=f"redis {space.prefix}",
+            )
+        if found is None:
+            text = marker_text(wanted)
+            yield _Change(
+                statement=Statement(
+                    text=f"SET {key.decode()} '{text.decode()}'",
+                    why=f"marks the prefix as {wanted.environment} of {wanted.project}",
+                ),
+                command=(b"SET", key, text),
+            )
+
+    def _save(self, changed: bool) -> list[Statement]:
+        """Users live in memory where no ACL file is configured; the next `isolate` makes them."""
+        if not changed:
+            return []
+        answer = self._wire.many([(b"CONFIG", b"GET", b"aclfile")])[0]
+        if not isinstance(answer, list) or not answer or not answer[1]:
+            return []
+        self._wire.ask(b"ACL", b"SAVE")
+        return [SAVE]
+
+
+def _setuser(name: str, password: str, wanted: Sequence[str], why: str) -> _Change:
+    words = ["ACL", "SETUSER", name, "reset", password, *wanted]
+    shown = " ".join(SHOWN if word == password else word for word in words)
+    return _Change(
+        statement=Statement(text=shown, why=why), command=tuple(word.encode() for word in words)
+    )
+
+
+def _whose(marker: Marker) -> tuple[str, str, str]:
+    return marker.project, marker.environment, marker.playground

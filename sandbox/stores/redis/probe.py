@@ -1,178 +1,208 @@
-"""Tries to cross from the playground's prefix into production's, and from the reader to writing."""
+"""Tries to cross between prefixes with the real logins; what it tries is in `trials`."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import redis
+from redis.exceptions import NoPermissionError
 
 from sandbox.contract import Access
-from sandbox.errors import Unreachable
+from sandbox.errors import SandboxError, Unreachable
 from sandbox.model import Attempt
-from sandbox.stores.redis.session import Client, connect, space_of
+from sandbox.stores.redis import trials
+from sandbox.stores.redis.session import Names, Wire, space_of
+from sandbox.stores.redis.trials import Targets, Trial
 
 ROW = "Redis"
-DENIED = "permission denied"
+DENIED = "no permission"
+DENIALS = (
+    "NOPERM",
+    "ACL failure",  # a call in a script
+    "insufficient ACL permissions",  # SORT's BY and GET
+    "command not allowed",  # to nobody: the server's own settings
+)
+LIFETIME = b"60000"  # ms: a canary that a killed run leaves goes by itself
+CANARY = b"sandbox_canary_"
 
 
-class RedisProber:
-    """Keys have canary names. FLUSHALL and FLUSHDB would destroy, so they are sent inside a
-    transaction that is discarded: the server checks the right when a command is queued."""
+class Prober:
+    """The probes of one playground. A canary lives for a minute at most."""
 
     def __init__(self, *, playground: Access, production: Access, reader: Access) -> None:
         self._playground, self._production, self._reader = playground, production, reader
-        self._clients: list[Client] = []
+        self._wires: list[Wire] = []
+        token = CANARY + secrets.token_hex(6).encode()
+        ours, theirs = (space_of(a).prefix.encode() for a in (playground, production))
+        self._targets = Targets(
+            theirs=theirs + token,
+            absent=theirs + token + b"_absent",
+            home=ours + token + b"_absent",
+            production=theirs,
+            playground=ours,
+            other_database=1 if space_of(production).database == 0 else 0,
+        )
+        self._ours = ours + token
 
     def attempts(self) -> Iterator[Attempt]:
-        client = self._open(self._playground)
-        who, own = self._playground.identity.name, space_of(self._playground).prefix
-        other = space_of(self._production).prefix
-        canary = f"sandbox_canary_{secrets.token_hex(4)}"
-        yield _attempt(
-            who, "write and read a key at home", "works", lambda: _home(client, f"{own}{canary}")
-        )
-        if self._playground.endpoint != self._production.endpoint:
-            yield self._elsewhere(who)
-        else:
-            for tried, command in _crossings(own, other, canary).items():
-                yield _attempt(who, tried, DENIED, lambda c=command: client.execute_command(*c))
-            for flush in ("FLUSHALL", "FLUSHDB"):
-                yield _attempt(who, flush, DENIED, lambda f=flush: _queued(client, f))
-            yield from self._canary(client, who, own, other, canary)
-        reader = self._open(self._reader)
-        name = self._reader.identity.name
-        yield _attempt(
-            name,
-            "read production",
-            "works",
-            lambda: reader.execute_command("EXISTS", f"{other}{canary}"),
-        )
-        for tried, command in _writings(other, canary).items():
-            yield _attempt(name, tried, DENIED, lambda c=command: reader.execute_command(*c))
+        who = self._playground.identity.name
+        with _closing(self._wires):
+            playground = self._connect(self._playground)
+            yield self._home(playground, self._playground, self._ours)
+            if self._playground.endpoint != self._production.endpoint:
+                yield from self._elsewhere()
+                return
+            planted = self._plant()
+            for trial in self._across():
+                yield _try(playground, who, trial)
+            yield from self._listening(who)
+            yield from self._from_reader(planted)
+            yield from self._from_production(planted)
 
     def close(self) -> None:
-        for client in self._clients:
-            client.close()
+        for wire in self._wires:
+            wire.close()
+        self._wires.clear()
 
-    def _open(self, access: Access) -> Client:
-        client = connect(access)
-        self._clients.append(client)
-        return client
+    # --- the playground ----------------------------------------------------------------------
 
-    def _elsewhere(self, who: str) -> Attempt:
+    def _across(self) -> Iterator[Trial]:
+        yield from trials.reads(self._targets)
+        yield from trials.writes(self._targets)
+        yield from trials.powers(self._targets)
+
+    def _listening(self, who: str) -> Iterator[Attempt]:
+        """Each on a connection of its own: one that is allowed answers nothing else any more."""
+        for trial in (*trials.channels(self._targets), trials.watching()):
+            wire = self._connect(self._playground)
+            yield _try(wire, who, trial)
+            wire.close()
+
+    def _home(self, wire: Wire, access: Access, key: bytes) -> Attempt:
+        """Write, read and delete: the connection lives and its rights at home are there."""
+
+        def run() -> tuple[str, bool]:
+            wire.ask(b"SET", key, key, b"PX", LIFETIME)
+            same = wire.ask(b"GET", key) == key
+            wire.ask(b"DEL", key)
+            return ("works", True) if same else ("what was written is not there", False)
+
+        return _attempt(access.identity.name, "write, read and delete a key at home", "works", run)
+
+    def _elsewhere(self) -> Iterator[Attempt]:
+        """Servers of their own: neither login may work on the other's."""
+        yield self._login("log in to production's server", self._production, self._playground)
+        yield self._login("log in to the playground's server", self._playground, self._production)
+        yield self._login("log in to the playground's server", self._playground, self._reader)
+        yield self._read_home(self._connect(self._reader), None)
+
+    def _login(self, tried: str, server: Access, login: Access) -> Attempt:
+        def run() -> tuple[str, bool]:
+            try:
+                Wire(replace(server, identity=login.identity)).close()
+            except Unreachable as error:
+                refused = any(word in error.message for word in ("WRONGPASS", "invalid username"))
+                return ("login refused" if refused else error.message), refused
+            return "the login works there", False
+
+        return _attempt(login.identity.name, tried, "login refused", run)
+
+    # --- the reader and production -----------------------------------------------------------
+
+    def _from_reader(self, planted: Wire | None) -> Iterator[Attempt]:
+        wire = self._connect(self._reader)
+        yield self._read_home(wire, planted)
+        for trial in trials.reader_writes(self._targets):
+            yield _try(wire, self._reader.identity.name, trial)
+
+    def _read_home(self, wire: Wire, planted: Wire | None) -> Attempt:
+        """Production's canary where one could be planted, else its marker."""
+        marker = Names(prefix=self._targets.production).marker()
+
+        def run() -> tuple[str, bool]:
+            key = self._targets.theirs if planted else marker
+            value = wire.ask(b"GET", key)
+            if planted and value != self._targets.theirs:
+                return "production's canary is not there", False
+            return "works", True
+
+        return _attempt(self._reader.identity.name, "read production", "works", run)
+
+    def _plant(self) -> Wire | None:
+        """Production's canary; none where this tool has no login of production's own."""
         try:
-            connect(replace(self._production, identity=self._playground.identity)).close()
-            happened, ok = "the login works there", False
-        except Unreachable as error:
-            ok = "invalid username-password" in error.message
-            happened = "login refused" if ok else error.message
-        return Attempt(
-            row=ROW,
-            identity=who,
-            tried="log in to production's server",
-            expected="login refused",
-            happened=happened,
-            ok=ok,
-        )
+            wire = self._connect(self._production)
+            key = self._targets.theirs
+            wire.ask(b"SET", key, key, b"PX", LIFETIME)
+        except SandboxError:
+            return None
+        return wire
 
-    def _canary(
-        self, client: Client, who: str, own: str, other: str, canary: str
-    ) -> Iterator[Attempt]:
-        """Production's canary, planted and removed by production's own login."""
-        production = self._open(self._production)
-        key = f"{other}{canary}"
-        production.set(key, "canary", px=60_000)
-        try:
-            yield _attempt(who, "read production's canary", DENIED, lambda: client.get(key))
-        finally:
-            production.delete(key)
+    def _from_production(self, planted: Wire | None) -> Iterator[Attempt]:
+        """The other way round: a canary of the playground's, looked for as production."""
+        if planted is None:
+            return
+        who = self._production.identity.name
+        yield self._home(planted, self._production, self._targets.theirs)
+        ours = self._wires[0]  # where it may not even write at home, that is red already
+        ours.many([(b"SET", self._ours, b"x", b"PX", LIFETIME)])
+        for tried, right, args in (
+            ("find a canary of the playground's", "get", (b"GET", self._ours)),
+            ("delete a canary of the playground's", "del", (b"DEL", self._ours)),
+        ):
+            yield _try(planted, who, Trial(tried=tried, right=right, args=args))
+        ours.many([(b"DEL", self._ours)])
 
-
-def _crossings(own: str, other: str, canary: str) -> dict[str, tuple[Any, ...]]:
-    mine, theirs = f"{own}{canary}", f"{other}{canary}"
-    return {
-        "GET a production key": ("GET", theirs),
-        "SET a production key": ("SET", theirs, "x", "PX", "1"),
-        "DEL a production key": ("DEL", theirs),
-        "RENAME into production": ("RENAME", mine, theirs),
-        "COPY from production": ("COPY", theirs, mine),
-        "COPY into production": ("COPY", mine, theirs),
-        "DUMP a production key": ("DUMP", theirs),
-        "SORT ... STORE into production": ("SORT", mine, "STORE", theirs),
-        "XREAD a production stream": ("XREAD", "COUNT", "1", "STREAMS", theirs, "0"),
-        "WATCH a production key": ("WATCH", theirs),
-        "MOVE to another database": ("MOVE", mine, "1"),
-        "SELECT another database": ("SELECT", "1"),
-        "Lua on a production key": ("EVAL", "return redis.call('GET', KEYS[1])", "1", theirs),
-        "list all keys with KEYS": ("KEYS", f"{other}*"),
-        "list all keys with SCAN": ("SCAN", "0", "MATCH", f"{other}*"),
-        "RANDOMKEY": ("RANDOMKEY",),
-        "DBSIZE": ("DBSIZE",),
-        "publish on production's channel": ("PUBLISH", f"{other}{canary}", "x"),
-        "read the configuration": ("CONFIG", "GET", "maxmemory"),
-        "list users": ("ACL", "LIST"),
-        "list clients": ("CLIENT", "LIST"),
-        "start a background rewrite": ("BGREWRITEAOF",),
-        "read the slow log": ("SLOWLOG", "GET"),
-        "SCRIPT FLUSH": ("SCRIPT", "EXISTS", "0"),
-        "SWAPDB": ("SWAPDB", "14", "15"),
-        "forge production's marker": ("APPEND", f"sandbox:marker:{other}", ""),
-    }
+    def _connect(self, access: Access) -> Wire:
+        wire = Wire(access)
+        self._wires.append(wire)
+        return wire
 
 
-def _writings(other: str, canary: str) -> dict[str, tuple[Any, ...]]:
-    key = f"{other}{canary}"
-    return {
-        "SET": ("SET", key, "x", "PX", "1"),
-        "DEL": ("DEL", key),
-        "EXPIRE": ("EXPIRE", key, "1"),
-        "RENAME": ("RENAME", key, key + "2"),
-        "XADD": ("XADD", key, "*", "a", "b"),
-        "Lua": ("EVAL", "return 1", "0"),
-        "CONFIG": ("CONFIG", "GET", "maxmemory"),
-        "PUBLISH": ("PUBLISH", key, "x"),
-    }
+class _closing:
+    """Ends every connection, also when the caller stops half-way."""
+
+    def __init__(self, wires: list[Wire]) -> None:
+        self._wires = wires
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for wire in self._wires:
+            wire.close()
+        self._wires.clear()
 
 
-def _queued(client: Client, command: str) -> None:
-    """MULTI, the command, DISCARD, on one connection: never executed."""
-    connection = client.connection_pool.get_connection()
-    try:
-        for words in (("MULTI",), (command,)):
-            connection.send_command(*words)
-            connection.read_response()
-    finally:
-        connection.send_command("DISCARD")
-        connection.read_response()
-        client.connection_pool.release(connection)
+def _try(wire: Wire, who: str, trial: Trial) -> Attempt:
+    def run() -> tuple[str, bool]:
+        return _happened(wire.many([trial.args])[0])
+
+    return _attempt(who, trial.tried, DENIED, run)
 
 
-def _home(client: Client, key: str) -> None:
-    client.set(key, "home", px=10_000)
-    if client.get(key) != b"home":
-        raise redis.ResponseError("what was written is not there")
-    client.delete(key)
+def _happened(answer: Any) -> tuple[str, bool]:
+    text = str(answer).splitlines()[0] if isinstance(answer, Exception) else ""
+    if isinstance(answer, NoPermissionError) or any(word in text for word in DENIALS):
+        return DENIED, True
+    return (f"it has the right to ({text})" if text else "it worked"), False
 
 
-def _attempt(who: str, tried: str, expected: str, run: Any) -> Attempt:
+def _attempt(who: str, tried: str, expected: str, run: Callable[[], tuple[str, bool]]) -> Attempt:
     began = time.perf_counter()
     try:
-        run()
-        happened = "works"
-    except redis.exceptions.NoPermissionError:
-        happened = DENIED
-    except redis.RedisError as error:
-        happened = str(error).splitlines()[0]
+        happened, ok = run()
+    except SandboxError as error:
+        happened, ok = error.message, False
     return Attempt(
         row=ROW,
         identity=who,
         tried=tried,
         expected=expected,
         happened=happened,
-        ok=happened == expected,
+        ok=ok,
         seconds=time.perf_counter() - began,
     )

@@ -1,26 +1,56 @@
-"""One connection to Redis, the names of this tool's own keys, and the stream format.
-
-A stream is a row of entries, each a value of the small encoding below (docs/redis.md): a tag byte,
-then for bytes and text a length and the bytes, for lists a length and the items.
-"""
+"""One connection to Redis that speaks plain bytes in pipelines, and the names of the keys that this
+tool keeps beside a space. Replies come back as the server sent them: nothing is decoded."""
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from sandbox.contract import Access
-from sandbox.errors import Refused, Unreachable
+from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.model import Marker, RedisSpace
 
-Client = Any  # redis.Redis over bytes; its stubs cannot say so
-MARKERS, STAGED, OLD = b"sandbox:marker:", b"sandbox:new:", b"sandbox:old:"
-BATCH = 500
+CONNECT_WITHIN = 5.0  # seconds
+ANSWER_WITHIN = 120.0  # seconds: a swap of a million keys is one answer
+PAGE = 1000  # what one SCAN looks at
+OWN = b"sandbox:"  # keys of this tool, outside every space
+
+Args = Sequence[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What belongs to one prefix but stands outside it, so that an application never meets it."""
+
+    prefix: bytes
+
+    @property
+    def new(self) -> bytes:
+        """Prefix of what `stage` loads."""
+        return OWN + b"new:" + self.prefix
+
+    @property
+    def old(self) -> bytes:
+        """Prefix of what `swap` put aside."""
+        return OWN + b"old:" + self.prefix
+
+    @property
+    def base(self) -> bytes:
+        """Prefix of the pristine copy that a reset returns to."""
+        return OWN + b"base:" + self.prefix
+
+    def marker(self, state: bytes = b"") -> bytes:
+        """Whose space it is; `-new` and `-old` belong to what is staged and put aside."""
+        return OWN + b"marker" + state + b":" + self.prefix
+
+    def keys(self, state: bytes = b"") -> bytes:
+        """A sorted set of the space's key names, for an application that may not SCAN."""
+        return OWN + b"keys" + state + b":" + self.prefix
 
 
 def space_of(access: Access) -> RedisSpace:
@@ -28,124 +58,158 @@ def space_of(access: Access) -> RedisSpace:
     return access.space
 
 
-def connect(access: Access) -> Client:
-    """A client that has answered once. Raises Unreachable, never showing the password."""
-    options = dict(access.endpoint.options)
-    client = redis.Redis(
-        host=access.endpoint.host,
-        port=access.endpoint.port,
-        db=space_of(access).database,
-        username=access.identity.name,
-        password=access.identity.secret,
-        ssl=bool(options.get("tls")),
-        socket_connect_timeout=5,
-    )
-    try:
-        client.ping()
-    except redis.RedisError as error:
-        raise Unreachable(
-            f"Redis does not let {access.identity.name} in: {error}",
-            where=f"{access.endpoint.host}:{access.endpoint.port}",
-            hint="./inv up starts it, ./inv isolate makes its logins",
-        ) from None
-    return client
-
-
 def glob(prefix: bytes) -> bytes:
-    """A pattern for all keys that begin with `prefix`."""
-    return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^" else bytes([c]) for c in prefix) + b"*"
+    """A pattern for every name that begins with `prefix`, which is taken literally."""
+    return b"".join(b"\\" + bytes([c]) if c in b"*?[]^\\" else bytes([c]) for c in prefix) + b"*"
 
 
-def keys(client: Client, prefix: bytes) -> Iterator[list[bytes]]:
-    """Keys under a prefix in batches; SCAN may name one twice, this does not."""
-    seen: set[bytes] = set()
-    cursor = 0
-    while True:
-        cursor, found = client.scan(cursor, match=glob(prefix), count=1000)
-        fresh = [key for key in dict.fromkeys(found) if key not in seen]
-        seen.update(fresh)
-        if fresh:
-            yield fresh
-        if cursor == 0:
-            return
+def pack(args: Args) -> bytes:
+    """One command in RESP."""
+    return b"*%d\r\n" % len(args) + b"".join([b"$%d\r\n%b\r\n" % (len(a), a) for a in args])
 
 
-def read_marker(client: Client, prefix: str) -> Marker | None:
-    raw = client.get(MARKERS + prefix.encode())
-    return None if raw is None else Marker(**json.loads(raw))
+class Wire:
+    """A connection. Use as a context manager, or `close` it."""
+
+    def __init__(self, access: Access) -> None:
+        self._where = f"{access.endpoint.host}:{access.endpoint.port}"
+        self._user = access.identity.name
+        options: dict[str, Any] = dict(access.endpoint.options)
+        kind: type[redis.Connection] = redis.Connection
+        if options.pop("tls", ""):
+            kind = redis.SSLConnection
+        self._connection = kind(
+            host=access.endpoint.host,
+            port=access.endpoint.port,
+            username=access.identity.name or None,
+            password=access.identity.secret or None,
+            db=space_of(access).database,
+            protocol=2,
+            socket_connect_timeout=CONNECT_WITHIN,
+            socket_timeout=ANSWER_WITHIN,
+            **options,
+        )
+        try:
+            self._connection.connect()  # type: ignore[no-untyped-call]
+        except (AuthenticationError, RedisError, OSError) as error:
+            raise Unreachable(
+                f"Redis does not let {self._user or 'default'} in: {_line(error)}",
+                where=self._where,
+                hint="./inv up starts it, ./inv isolate makes its logins",
+            ) from None
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.disconnect()  # type: ignore[no-untyped-call]
+
+    def send(self, commands: bytes) -> None:
+        """Packed commands, whose answers `take` returns in the same order."""
+        try:
+            self._connection.send_packed_command(  # type: ignore[no-untyped-call]
+                [commands], check_health=False
+            )
+        except (RedisError, OSError) as error:
+            raise self._lost(error) from None
+
+    def take(self, count: int) -> list[Any]:
+        """The next answers; one that is an error stands in the list as an exception."""
+        answers: list[Any] = []
+        read = self._connection.read_response
+        try:
+            for _ in range(count):
+                try:
+                    answers.append(read(disable_decoding=True))
+                except ResponseError as error:
+                    answers.append(error)
+        except (RedisError, OSError) as error:
+            raise self._lost(error) from None
+        return answers
+
+    def many(self, commands: Sequence[Args]) -> list[Any]:
+        """One round trip; errors stand in the list."""
+        self.send(b"".join(map(pack, commands)))
+        return self.take(len(commands))
+
+    def ask(self, *args: bytes) -> Any:
+        """One command. Raises SandboxError in the server's own words, Refused without the right."""
+        answer = self.many([args])[0]
+        check(answer, args[0].decode())
+        return answer
+
+    def scan(self, pattern: bytes, *, page: int = PAGE) -> Iterator[list[bytes]]:
+        """Pages of matching names, which may come twice."""
+        cursor = b"0"
+        size = b"%d" % page
+        while True:
+            cursor, names = self.ask(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", size)
+            if names:
+                yield names
+            if cursor == b"0":
+                return
+
+    def _lost(self, error: Exception) -> Unreachable:
+        return Unreachable(f"the connection to Redis broke: {_line(error)}", where=self._where)
 
 
-def write_marker(client: Client, prefix: str, marker: Marker) -> None:
-    client.set(MARKERS + prefix.encode(), json.dumps(asdict(marker), sort_keys=True))
+def check(answer: Any, doing: str) -> None:
+    """Raise what an answer says, if it is an error."""
+    if isinstance(answer, NoPermissionError):
+        raise Refused(f"this login may not {doing}: {_line(answer)}", where="redis")
+    if isinstance(answer, Exception):
+        raise SandboxError(f"{doing}: {_line(answer)}", where="redis")
 
 
-def need_own(client: Client, prefix: str, production: str) -> Marker:
-    """The marker over this connection, before keys are destroyed (P6)."""
-    marker = read_marker(client, prefix)
-    if marker is not None and marker.environment == "production":
-        raise Refused(f"prefix {prefix} is production's; nothing was changed", where="redis")
-    if prefix.startswith(production) or production.startswith(prefix):
-        raise Refused(f"prefix {prefix} overlaps production's {production}", where="redis")
+def check_all(answers: Iterable[Any], doing: str) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            check(answer, doing)
+
+
+def read_marker(wire: Wire, key: bytes) -> Marker | None:
+    """Raises Refused where this login may not even look: the key is somebody else's."""
+    text = wire.ask(b"GET", key)
+    if text is None:
+        return None
+    try:
+        return Marker(**json.loads(text))
+    except (ValueError, TypeError):
+        raise Refused("the space's marker cannot be read", where=f"redis {key.decode()}") from None
+
+
+def marker_text(marker: Marker) -> bytes:
+    return json.dumps(asdict(marker), sort_keys=True).encode()
+
+
+def need_own(wire: Wire, names: Names) -> Marker:
+    """The marker, over this very connection, before something is destroyed (P6)."""
+    where = f"redis {names.prefix.decode(errors='replace')}"
+    marker = read_marker(wire, names.marker())
     if marker is None:
         raise Refused(
-            f"prefix {prefix} has no marker, so it may not be ours",
-            where="redis",
-            hint="./inv isolate makes it",
+            "the prefix has no marker, so it may not be ours",
+            where=where,
+            hint="./inv isolate makes the space and its marker",
         )
+    if marker.environment != "playground":
+        raise Refused("the prefix is marked as production's; nothing was changed", where=where)
     return marker
 
 
-def pack(value: Any) -> bytes:
-    if value is None:
-        return b"n"
-    if isinstance(value, bytes):
-        return b"b" + struct.pack(">Q", len(value)) + value
-    if isinstance(value, str):
-        raw = value.encode()
-        return b"s" + struct.pack(">Q", len(raw)) + raw
-    if isinstance(value, float):
-        return b"f" + struct.pack(">d", value)
-    if isinstance(value, int):
-        return b"i" + struct.pack(">q", value)
-    return b"l" + struct.pack(">Q", len(value)) + b"".join(pack(item) for item in value)
+def check_apart(playground: RedisSpace, production: RedisSpace) -> None:
+    """Refused where one prefix begins with the other: a right on one would be a right on both."""
+    ours, theirs = playground.prefix, production.prefix
+    inner = OWN.decode()
+    if not ours or ours.startswith(theirs) or theirs.startswith(ours):
+        raise Refused(f"the prefixes {ours!r} and {theirs!r} overlap", where="redis")
+    for prefix in (ours, theirs):
+        if prefix.startswith(inner) or inner.startswith(prefix):
+            raise Refused(f"the prefix {prefix!r} overlaps this tool's own keys", where="redis")
 
 
-def unpack(data: memoryview, at: int = 0) -> tuple[Any, int]:
-    tag = data[at : at + 1].tobytes()
-    at += 1
-    if tag == b"n":
-        return None, at
-    if tag == b"f":
-        return struct.unpack_from(">d", data, at)[0], at + 8
-    if tag == b"i":
-        return struct.unpack_from(">q", data, at)[0], at + 8
-    length = struct.unpack_from(">Q", data, at)[0]
-    at += 8
-    if tag == b"l":
-        items = []
-        for _ in range(length):
-            item, at = unpack(data, at)
-            items.append(item)
-        return items, at
-    raw = data[at : at + length].tobytes()
-    return (raw if tag == b"b" else raw.decode()), at + length
-
-
-def frames(pieces: Iterator[bytes]) -> Iterator[Any]:
-    """Entries of a stream; its pieces may end anywhere."""
-    left = b""
-    for piece in pieces:
-        left += piece
-        at = 0
-        while len(left) - at >= 8:
-            length = struct.unpack_from(">Q", left, at)[0]
-            if len(left) - at - 8 < length:
-                break
-            yield unpack(memoryview(left)[at + 8 : at + 8 + length])[0]
-            at += 8 + length
-        left = left[at:]
-
-
-def frame(value: Any) -> bytes:
-    body = pack(value)
-    return struct.pack(">Q", len(body)) + body
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

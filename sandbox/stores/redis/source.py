@@ -1,131 +1,88 @@
-"""Reads all keys under a prefix: every type, streams with their groups, absolute expiry times."""
+"""One prefix, for reading: nothing here sends a command that writes."""
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.model import Dataset, Entry, Kind, Marker
-from sandbox.stores.redis.session import BATCH, Client, connect, frame, keys, read_marker, space_of
+from sandbox.errors import Unreachable
+from sandbox.model import Dataset, Kind, Marker
+from sandbox.stores.redis.encoding import fields
+from sandbox.stores.redis.reading import Reader, scan
+from sandbox.stores.redis.session import Names, Wire, read_marker, space_of
 
-PIECE = 1 << 20  # bytes
-READS: dict[str, tuple[Any, ...]] = {
-    "string": ("GET",),
-    "list": ("LRANGE", 0, -1),
-    "set": ("SMEMBERS",),
-    "zset": ("ZRANGE", 0, -1, "WITHSCORES"),
-    "hash": ("HGETALL",),
-    "stream": ("XRANGE", "-", "+"),
-}
+DATASET = "keys"
 
 
-class RedisSource:
-    """A prefix that is read and never written."""
+class Source:
+    """The keys of one prefix are one dataset: Redis knows no part of a keyspace but its names."""
 
     kind: Kind = "redis"
 
     def __init__(self, access: Access, *, tool: Tool | None = None) -> None:
         self._access = access
-        self._prefix = space_of(access).prefix.encode()
-        self._client: Client | None = None
+        self._space = space_of(access)
+        self._prefix = self._space.prefix.encode()
+        self._names = Names(prefix=self._prefix)
+        self._kept: Wire | None = None
 
     @property
-    def client(self) -> Client:
-        if self._client is None:
-            self._client = connect(self._access)
-        return self._client
+    def _wire(self) -> Wire:
+        if self._kept is None:
+            self._kept = Wire(self._access)
+        return self._kept
 
     def ready(self) -> str:
-        info = self.client.info("server")
-        return f"Redis {info['redis_version']}"
+        facts = fields(self._wire.ask(b"HELLO"))
+        answer = self._wire.many([(b"EXISTS", self._names.marker())])[0]
+        if isinstance(answer, Exception) and "LOADING" in str(answer):
+            raise Unreachable("Redis is still loading its data", where="redis")
+        name = {b"redis": "Redis", b"valkey": "Valkey"}.get(facts[b"server"], "Redis")
+        return f"{name} {facts[b'version'].decode()}"
 
     def marker(self) -> Marker | None:
-        return read_marker(self.client, self._prefix.decode())
+        return read_marker(self._wire, self._names.marker())
 
-    @contextmanager
+    @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:
-        """Redis has no snapshot to read from: the time is recorded, keys may move meanwhile."""
-        yield Cut(facts={"time": time.time(), "consistent": False})
+        """Redis has no snapshot to read from: each batch of keys is of its own moment."""
+        seconds, micros = self._wire.ask(b"TIME")
+        yield Cut(facts={"consistent": False, "began_ms": _milliseconds(seconds, micros)})
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
-        return (Dataset(store="redis", name="keys", rows=sum(self.count().values())),)
+        return (
+            Dataset(
+                store="redis",
+                name=DATASET,
+                rows=self.count()[DATASET],
+                options={"server": self.ready(), "database": self._space.database},
+            ),
+        )
 
     def catalog(self, cut: Cut) -> bytes:
         return b""
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
-        held: list[bytes] = []
-        size = rows = 0
-        for found in keys(self.client, self._prefix):
-            for start in range(0, len(found), BATCH):
-                for entry in self._entries(found[start : start + BATCH]):
-                    masked = mask.entry(entry)
-                    if masked is None:
-                        continue
-                    held.append(frame(_packed(masked)))
-                    size += len(held[-1])
-                    rows += 1
-                if size >= PIECE:
-                    yield rows, b"".join(held)
-                    held, size, rows = [], 0, 0
-        if held:
-            yield rows, b"".join(held)
+        with Wire(self._access) as wire:
+            raw = self._raw(mask, dataset)
+            yield from Reader(wire, self._prefix, mask, raw=raw).pieces()
 
     def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
-        return iter(())
+        yield from ()
 
     def count(self) -> Mapping[str, int]:
-        return {"keys": sum(len(found) for found in keys(self.client, self._prefix))}
+        return {DATASET: sum(1 for _ in scan(self._wire, self._prefix))}
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
-    def _entries(self, found: Sequence[bytes]) -> Iterator[Entry]:
-        """Two round trips for many keys: their types and times, then their values."""
-        facts = self.client.pipeline(transaction=False)
-        for key in found:
-            facts.execute_command("TYPE", key)
-            facts.execute_command("PEXPIRETIME", key)
-        answers = facts.execute()
-        types = [answer.decode() for answer in answers[0::2]]
-        values = self.client.pipeline(transaction=False)
-        for key, kind in zip(found, types, strict=True):
-            command = READS.get(kind, ("EXISTS",))
-            # No decoding by the client: what the server says is what is kept.
-            values.execute_command(command[0], key, *command[1:])
-            if kind == "stream":
-                values.xinfo_groups(key)
-        raw = iter(values.execute())
-        for key, kind, expires in zip(found, types, answers[1::2], strict=True):
-            value = next(raw)
-            groups = next(raw) if kind == "stream" else []
-            if kind not in READS or expires == -2 or value is None:
-                continue  # it expired on the way
-            yield Entry(
-                key=key[len(self._prefix) :],
-                type=kind,
-                value=_value(kind, value),
-                expires_at=expires if expires > 0 else None,
-                groups=tuple({"name": g["name"], "last": g["last-delivered-id"]} for g in groups),
-            )
+    def _raw(self, mask: Mask, dataset: Dataset) -> bool:
+        """DUMP's payloads, which only a Redis can read, where nothing is masked."""
+        return mask.keeps(dataset)
 
 
-def _value(kind: str, raw: Any) -> Any:
-    if kind == "hash":
-        return list(raw.items())
-    if kind == "set":
-        return sorted(raw)
-    if kind == "zset":
-        return [(member, float(score)) for member, score in raw]
-    if kind == "stream":
-        return [(identifier, list((fields or {}).items())) for identifier, fields in raw]
-    return raw
-
-
-def _packed(entry: Entry) -> list[Any]:
-    groups = [[group["name"], group["last"]] for group in entry.groups]
-    return [entry.key, entry.type, entry.value, entry.expires_at, groups]
+def _milliseconds(seconds: bytes, micros: bytes) -> int:
+    return int(seconds) * 1000 + int(micros) // 1000

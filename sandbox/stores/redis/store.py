@@ -1,136 +1,226 @@
-"""Loads keys under a staging prefix and renames all of them in one transaction."""
+"""Loads keys beside the playground's own and renames both in one transaction, as keeper."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from sandbox.contract import Access, Tool
-from sandbox.model import Dataset, Identity, Marker, Space
+from redis.exceptions import RedisError
+
+from sandbox.contract import Access, Mask, Tool
+from sandbox.errors import Refused, SandboxError
+from sandbox.model import Dataset, Entry, Identity, Marker, RedisSpace, Space
+from sandbox.stores.redis.reading import Reader, scan
 from sandbox.stores.redis.session import (
-    BATCH,
-    MARKERS,
-    OLD,
-    STAGED,
-    frames,
-    keys,
+    Wire,
+    check,
+    check_all,
+    check_apart,
+    marker_text,
     need_own,
-    write_marker,
+    pack,
 )
-from sandbox.stores.redis.source import RedisSource
+from sandbox.stores.redis.source import DATASET, Source
+from sandbox.stores.redis.writing import NO_ENTRY, Writer
 
-WRITES = {"list": "RPUSH", "set": "SADD", "zset": "ZADD", "hash": "HSET"}
-CHUNK = 2000  # values in one command: a large one must not hold up the server
+CHUNK = 50_000  # names in one script call: the protocol takes a million at most
+UNLINKED = 1000  # keys in one UNLINK
+# A key that expired since it was listed is no error. Rights count inside a script as outside.
+RENAME = b"""
+for i = 3, #ARGV do
+  local done = redis.pcall('RENAME', ARGV[1]..ARGV[i], ARGV[2]..ARGV[i])
+  if done['err'] and not string.find(done['err'], 'no such key') then return done end
+end
+return #ARGV - 2
+"""
 
 
-class RedisStore(RedisSource):
-    """The playground's prefix, as keeper."""
+class Store(Source):
+    """The playground's prefix. What is staged and what was swapped out lie under prefixes of this
+    tool that no application may touch; whether a swap happened is told by which marker is there."""
 
     def __init__(
         self, access: Access, *, owner: Identity, production: Space, tool: Tool | None = None
     ) -> None:
         super().__init__(access, tool=tool)
-        self._production = production.name
-        self._staged = STAGED + self._prefix
-        self._old = OLD + self._prefix
+        assert isinstance(production, RedisSpace)
+        self._production = production
+        self._lost = 0
 
     def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
-        self._need_own()
-        self._delete(self._staged)
-        self._delete(self._old)
+        self._own()
+        self.settle()
+        self._lost = 0
 
     def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
-        rows = waiting = 0
-        pipeline = self.client.pipeline(transaction=False)
-        for key, kind, value, expires, groups in frames(iter(pieces)):
-            _put(pipeline, self._staged + key, kind, value, expires, groups)
-            rows += 1
-            waiting += 1
-            if waiting == BATCH:
-                pipeline.execute()
-                waiting = 0
-        pipeline.execute()
-        return rows
+        with Wire(self._access) as wire:
+            need_own(wire, self._names)
+            done = Writer(
+                wire,
+                target=self._names.new,
+                prefix=self._prefix,
+                index=self._names.keys(b"-new"),
+            ).write(pieces)
+        self._lost += done.lost
+        return done.keys
 
     def finish(self, marker: Marker) -> Sequence[str]:
-        write_marker(self.client, self._staged.decode(), marker)
-        return ()
+        self._same(self._own(), marker)
+        self._wire.ask(b"SET", self._names.marker(b"-new"), marker_text(marker))
+        return [f"{self._lost} pending deliveries: {NO_ENTRY}"] if self._lost else []
 
     def swap(self) -> None:
-        """Present keys aside, staged ones in place, in one MULTI: never half of each."""
-        if self.client.get(MARKERS + self._staged) is None:
-            return
-        self._need_own()
-        present = [key for found in keys(self.client, self._prefix) for key in found]
-        staged = [key for found in keys(self.client, self._staged) for key in found]
-        pipeline = self.client.pipeline(transaction=True)
-        _move(pipeline, present, self._prefix, self._old)
-        _move(pipeline, staged, self._staged, self._prefix)
-        pipeline.rename(MARKERS + self._prefix, MARKERS + self._old)
-        pipeline.rename(MARKERS + self._staged, MARKERS + self._prefix)
-        pipeline.execute()
+        """All keys at once, by one transaction that a changed marker stops."""
+        names = self._names
+        self._watch()
+        staged, old = names.marker(b"-new"), names.marker(b"-old")
+        if not self._wire.ask(b"EXISTS", staged):
+            done = self._wire.ask(b"EXISTS", old)
+            self._wire.ask(b"UNWATCH")
+            if done:
+                return
+            raise SandboxError("nothing is staged", where="redis", hint="./inv load")
+        self._together(
+            [
+                *self._moves(self._prefix, names.old),
+                *self._moves(names.new, self._prefix),
+                *self._turn(b"", b"-old"),
+                *self._turn(b"-new", b""),
+            ]
+        )
 
     def undo(self) -> None:
-        if self.client.get(MARKERS + self._old) is None:
+        names = self._names
+        self._watch()
+        if not self._wire.ask(b"EXISTS", names.marker(b"-old")):
+            self._wire.ask(b"UNWATCH")
             return
-        self._need_own()
-        present = [key for found in keys(self.client, self._prefix) for key in found]
-        old = [key for found in keys(self.client, self._old) for key in found]
-        pipeline = self.client.pipeline(transaction=True)
-        for key in present:
-            pipeline.unlink(key)
-        _move(pipeline, old, self._old, self._prefix)
-        pipeline.rename(MARKERS + self._old, MARKERS + self._prefix)
-        pipeline.execute()
+        self._together(
+            [
+                *self._moves(self._prefix, names.new),
+                *self._moves(names.old, self._prefix),
+                (b"DEL", names.marker(b"-new")),  # what was in place is no staged load any more
+                *self._turn(b"-old", b""),
+            ]
+        )
 
     def settle(self) -> None:
-        self.client.delete(MARKERS + self._staged, MARKERS + self._old)
-        self._delete(self._staged)
-        self._delete(self._old)
+        """The markers go first: from then on the leftovers count as nothing."""
+        self._own()
+        names = self._names
+        gone = [names.marker(b"-old"), names.marker(b"-new")]
+        self._wire.ask(b"DEL", *gone)
+        self._wire.ask(b"UNLINK", names.keys(b"-old"), names.keys(b"-new"))
+        for prefix in (names.old, names.new):
+            self._drop(prefix)
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
-        wanted = [needle.encode() for needle in needles]
-        found = []
-        for batch in keys(self.client, self._prefix):
-            for entry in self._entries(batch):
-                text = repr(entry.value).encode() if entry.type != "string" else entry.value
-                if any(needle in entry.key or needle in text for needle in wanted):
-                    found.append(f"a {entry.type} key")
-        return sorted(set(found))
+        wanted = [needle.encode() for needle in needles if needle]
+        with Wire(self._access) as wire:
+            found = {
+                place
+                for entry in Reader(wire, self._prefix, None).entries()
+                for place in places(entry, wanted)
+            }
+        return sorted(found)
 
-    def _need_own(self) -> None:
-        need_own(self.client, self._prefix.decode(), self._production)
+    def keys(self, pattern: str = "*") -> Iterator[bytes]:
+        """Live names under the playground's prefix, for those who may not SCAN themselves."""
+        seen: set[bytes] = set()
+        inside = self._names.prefix.decode()
+        escaped = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in inside)
+        for page in self._wire.scan(f"{escaped}{pattern}".encode()):
+            for name in page:
+                if name not in seen:
+                    seen.add(name)
+                    yield name
 
-    def _delete(self, prefix: bytes) -> None:
-        """Only ever staged or old keys of ours."""
-        assert prefix in (self._staged, self._old)
-        for found in keys(self.client, prefix):
-            self.client.unlink(*found)
+    # --- the parts ---------------------------------------------------------------------------
+
+    def _raw(self, mask: Mask, dataset: Dataset) -> bool:
+        """Never: in a dump's compressed payload no original would be found by the leak search."""
+        return False
+
+    def _own(self) -> Marker:
+        check_apart(self._space, self._production)
+        return need_own(self._wire, self._names)
+
+    def _same(self, present: Marker, coming: Marker) -> None:
+        whose = (coming.project, coming.environment, coming.playground)
+        if (present.project, present.environment, present.playground) != whose:
+            raise Refused(
+                f"the prefix is marked as {present.environment} of {present.project}, "
+                f"not of {coming.project}; nothing was changed",
+                where=f"redis {self._space.prefix}",
+            )
+
+    def _watch(self) -> None:
+        self._wire.ask(b"WATCH", self._names.marker())
+        try:
+            self._own()
+        except Refused:
+            self._wire.ask(b"UNWATCH")
+            raise
+
+    def _moves(self, source: bytes, target: bytes) -> Iterator[tuple[bytes, ...]]:
+        cut = len(source)
+        names = list({name[cut:] for name in scan(self._wire, source)})
+        for at in range(0, len(names), CHUNK):
+            yield (b"EVAL", RENAME, b"0", source, target, *names[at : at + CHUNK])
+
+    def _turn(self, source: bytes, target: bytes) -> Iterator[tuple[bytes, ...]]:
+        """The marker and the list of names follow their keys."""
+        names = self._names
+        yield b"RENAME", names.marker(source), names.marker(target)
+        if self._wire.ask(b"EXISTS", names.keys(source)):
+            yield b"RENAME", names.keys(source), names.keys(target)
+        else:
+            yield b"DEL", names.keys(target)
+
+    def _together(self, commands: Sequence[tuple[bytes, ...]]) -> None:
+        """MULTI ... EXEC in one message; nothing of it happened when the marker has changed."""
+        self._wire.send(b"".join(map(pack, [(b"MULTI",), *commands, (b"EXEC",)])))
+        *queued, answers = self._wire.take(len(commands) + 2)
+        check_all(queued, "swapping")
+        check(answers, "swapping")
+        if answers is None:
+            raise Refused("the marker changed just now; nothing was changed", where="redis")
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                check(answer, "swapping")
+
+    def _drop(self, prefix: bytes) -> None:
+        batch: list[bytes] = []
+        for name in scan(self._wire, prefix):
+            batch.append(name)
+            if len(batch) == UNLINKED:
+                self._wire.ask(b"UNLINK", *batch)
+                batch = []
+        if batch:
+            self._wire.ask(b"UNLINK", *batch)
 
 
-def _move(pipeline: Any, found: Sequence[bytes], old: bytes, new: bytes) -> None:
-    for key in found:
-        pipeline.rename(key, new + key[len(old) :])
+def places(entry: Entry, wanted: Sequence[bytes]) -> Iterator[str]:
+    """`keys.<name>`, with the field or the member's position, where one of `wanted` stands."""
+    name = f"{DATASET}.{entry.key.decode(errors='replace')}"
+    for where, text in texts(entry):
+        if any(needle in text for needle in wanted):
+            yield f"{name}.{where}" if where else name
 
 
-def _put(
-    pipeline: Any, key: bytes, kind: str, value: Any, expires: int | None, groups: Any
-) -> None:
-    if kind == "string":
-        pipeline.set(key, value)
-    elif kind == "stream":
-        for identifier, fields in value:
-            flat = [part for pair in fields for part in pair]
-            pipeline.execute_command("XADD", key, identifier, *flat)
-        for group, last in groups:
-            pipeline.execute_command("XGROUP", "CREATE", key, group, last, "MKSTREAM")
+def texts(entry: Entry) -> Iterator[tuple[str, bytes]]:
+    yield "", entry.key
+    if entry.type == "string":
+        yield "", entry.value
+    elif entry.type in ("list", "set"):
+        yield from (("", value) for value in entry.value)
+    elif entry.type == "zset":
+        yield from (("", member) for member, _ in entry.value)
+    elif entry.type == "hash":
+        for field, value in entry.value:
+            shown = field.decode(errors="replace")
+            yield shown, field
+            yield shown, value
     else:
-        for start in range(0, len(value), CHUNK):
-            part = value[start : start + CHUNK]
-            if kind == "zset":
-                part = [item for member, score in part for item in (score, member)]
-            elif kind == "hash":
-                part = [item for pair in part for item in pair]
-            pipeline.execute_command(WRITES[kind], key, *part)
-    if expires is not None:
-        pipeline.execute_command("PEXPIREAT", key, expires)
+        for _, pairs in entry.value:
+            for field, value in pairs:
+                yield field.decode(errors="replace"), field + b"\n" + value

@@ -16,8 +16,10 @@ from itertools import pairwise
 SEPARATORS = bytes(
     ord(chr(b).lower()) if b >= 0x80 or chr(b).isalnum() else 0x20 for b in range(128)
 ) + bytes(range(128, 256))
-TOKEN = re.compile(r"[0-9a-z]+|[^\x00-\x7f\ufffd]+")
-CJK = re.compile("[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
+_UNSPACED = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
+CJK = re.compile(f"[{_UNSPACED}]")
+# Letters and digits of any script: a full stop or an ideograph beside a name is not part of it.
+TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
 GAP = re.compile(
     r"[^0-9A-Za-z\x00-\x08\t\n\v\f\r\x0e-\x1f\x7f]{0,3}"
 )  # between two words of one value
@@ -31,6 +33,11 @@ class Found:
     start: int
     end: int
     domain: str
+
+
+def in_word(char: str) -> bool:
+    """Whether a character would belong to the word beside it ("" at the end of a text does not)."""
+    return char.isalnum() and not CJK.match(char)
 
 
 def fold(text: str) -> str:

@@ -13,10 +13,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sandbox.masking.known import GRAM, SEPARATORS, TOKEN, Found, Index, close, fold
+from sandbox.masking.known import CJK, GRAM, SEPARATORS, TOKEN, Found, Index, close, fold, in_word
 from sandbox.masking.pseudonyms import FROM_LISTS, HOST, PHONE
 
-OVERLAP = 1024  # characters of one piece that are looked at again with the next
+WINDOW = 1 << 19  # bytes that are looked at together
+# At a cut a value may go on, so nothing in these many characters is believed; the next window sees
+# them again. An escaped character takes six bytes: what is in doubt here is well inside there.
+OVERLAP = 4096
+EDGE = 256
 # Cities and companies are shared by many and stand in time zones, settings and headlines.
 SEARCHED = frozenset(
     {"email", "person", "username", "phone", "street", "ip", "mac", "uuid", "token", "hash", "path"}
@@ -93,17 +97,48 @@ class Originals:
 def scan(pieces: Iterable[bytes], originals: Originals, *, dataset: str = "") -> Iterator[Suspect]:
     """Every original, once, that stands in a stream of bytes."""
     told: set[tuple[str, str]] = set()
-    tail = b""
+    for window in _windows(pieces):
+        for place in _look(window.data, originals):
+            if (place.rule, place.text) not in told and window.holds(place):
+                told.add((place.rule, place.text))
+                yield Suspect(dataset=dataset, rule=place.rule, text=place.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a suspect stands, in characters of `size`."""
+
+    rule: str
+    text: str = field(repr=False)
+    start: int
+    end: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A part of a stream; what stands at a cut is left to the window that has it whole."""
+
+    data: bytes = field(repr=False)
+    first: bool
+    last: bool
+
+    def holds(self, place: Place) -> bool:
+        after_cut = self.first or place.start >= EDGE
+        return after_cut and (self.last or place.end <= place.size - EDGE)
+
+
+def _windows(pieces: Iterable[bytes]) -> Iterator[Window]:
+    data, first = b"", True
     for piece in pieces:
-        data = tail + piece
-        for rule, text in _look(data, originals):
-            if (rule, text) not in told:
-                told.add((rule, text))
-                yield Suspect(dataset=dataset, rule=rule, text=text)
-        tail = data[-OVERLAP:]
+        if len(data) >= WINDOW:
+            yield Window(data=data, first=first, last=False)
+            data, first = data[-OVERLAP:], False
+        data += piece
+    yield Window(data=data, first=first, last=True)
 
 
-def _look(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+def _look(data: bytes, originals: Originals) -> Iterator[Place]:
     plain = _unescaped(data)
     yield from _known(plain, originals)
     yield from _shaped(plain, originals)
@@ -127,7 +162,7 @@ def _character(match: re.Match[bytes]) -> bytes:
 # --- known originals -----------------------------------------------------------------------------
 
 
-def _known(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+def _known(data: bytes, originals: Originals) -> Iterator[Place]:
     index = originals.index
     words = _words(data)
     if _meets(words, data, index):
@@ -154,7 +189,7 @@ def _meets(words: list[str], data: bytes, index: Index) -> bool:
     return b"\0" in data and not {hash(word[1:]) for word in distinct}.isdisjoint(index.anchors)
 
 
-def _precise(words: list[str], data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+def _precise(words: list[str], data: bytes, originals: Originals) -> Iterator[Place]:
     """Sequences of words that are known whole; then, rarely, how they stand in the text."""
     index, binary = originals.index, b"\0" in data
     anchors = index.anchors
@@ -188,19 +223,19 @@ def _readings(part: list[str], binary: bool) -> Iterator[list[str]]:
         yield [part[0][1:], *part[1:]]
 
 
-def _places(
-    data: bytes, sequence: list[str], domain: str, originals: Originals
-) -> Iterator[tuple[str, str]]:
-    """The first place at which the words stand as one value, and not within a pseudonym."""
+def _places(data: bytes, sequence: list[str], domain: str, originals: Originals) -> Iterator[Place]:
+    """Where the words stand as one value, and not within a pseudonym."""
     text = data.decode("utf-8", "replace")
     folded = fold(text)
     regex = re.compile("[^0-9a-z]{0,3}?".join(map(re.escape, sequence)))
     for match in regex.finditer(folded):
         start, end = match.span()
-        if end < len(folded) and folded[end].isalnum() and folded[end].isascii():
+        if in_word(folded[end : end + 1]):
             continue
-        glued = start > 0 and folded[start - 1].isalnum() and folded[start - 1].isascii()
-        if glued and "\0" not in folded[max(start - 4, 0) : start]:
+        if (
+            in_word(folded[max(start - 1, 0) : start])
+            and "\0" not in folded[max(start - 4, 0) : start]
+        ):
             continue
         spans = [(start + m.start(), start + m.end()) for m in TOKEN.finditer(match[0])]
         if not close(folded, spans):
@@ -209,8 +244,7 @@ def _places(
             continue
         if originals.within_pseudonym(text, Found(start=start, end=end, domain=domain)):
             continue
-        yield domain, text[start:end]
-        return
+        yield Place(rule=domain, text=text[start:end], start=start, end=end, size=len(text))
 
 
 def _written(folded: str, start: int, end: int, sequence: list[str], index: Index) -> bool:
@@ -224,22 +258,34 @@ def _written(folded: str, start: int, end: int, sequence: list[str], index: Inde
     return any(hash(folded[max(at, 0) : end]) in index.strict for at in (start, start - 1))
 
 
-def _runs(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+def _runs(data: bytes, originals: Originals) -> Iterator[Place]:
     """Chinese, Japanese and Korean values inside running text; two characters only as a whole."""
     index = originals.index
     words = data.translate(SEPARATORS).decode("utf-8", "replace").replace("\ufffd", " ").split()
     distinct = " ".join({word for word in words if not word.isascii()}).lower()
     grams = {distinct[i : i + GRAM] for i in range(len(distinct) - GRAM + 1)}
-    hits = [gram for gram in grams if hash(gram) in index.grams]
-    for gram in hits:
+    told: set[tuple[str, str]] = set()
+    for gram in grams:
+        if hash(gram) not in index.grams:
+            continue
         at = distinct.find(gram)
         while at >= 0:
-            yield from _run(distinct, at, gram, originals)
+            told.update(_run(distinct, at, gram, originals))
             at = distinct.find(gram, at + 1)
     for word in {word for word in distinct.split() if len(word) == 2}:
         domain = index.exact.get(hash(word))
         if domain in SEARCHED and not originals.is_pseudonym(word):
-            yield str(domain), word
+            told.add((str(domain), word))
+    if told:
+        yield from _where(fold(data.decode("utf-8", "replace")), told)
+
+
+def _where(text: str, told: set[tuple[str, str]]) -> Iterator[Place]:
+    for rule, part in told:
+        alone = rf"(?<!{CJK.pattern}){re.escape(part)}(?!{CJK.pattern})"
+        for match in re.finditer(alone if len(part) == 2 else re.escape(part), text):
+            start, end = match.span()
+            yield Place(rule=rule, text=part, start=start, end=end, size=len(text))
 
 
 def _run(text: str, at: int, gram: str, originals: Originals) -> Iterator[tuple[str, str]]:
@@ -267,19 +313,23 @@ def _within_run(text: str, found: Found, originals: Originals) -> bool:
 # --- shapes --------------------------------------------------------------------------------------
 
 
-def _shaped(data: bytes, originals: Originals) -> Iterator[tuple[str, str]]:
+def _shaped(data: bytes, originals: Originals) -> Iterator[Place]:
     """Addresses and numbers that were never made here, known originals or not."""
     if b"@" in data:
         text = data.decode("utf-8", "replace")
         for match in _EMAIL.finditer(text):
             # In binary frames the next field's first byte may look like the host's last letter.
             if not match[1].lower().startswith(HOST) and not _is_made(match[1]):
-                yield "email", match[0]
+                yield _shape("email", match, text)
     if b"+" in data:
         text = data.decode("utf-8", "replace")
         for match in _PHONE.finditer(text):
             if not match[0].startswith("+" + PHONE):
-                yield "phone", match[0]
+                yield _shape("phone", match, text)
+
+
+def _shape(rule: str, match: re.Match[str], text: str) -> Place:
+    return Place(rule=rule, text=match[0], start=match.start(), end=match.end(), size=len(text))
 
 
 def _is_made(host: str) -> bool:

@@ -500,8 +500,8 @@ def reset(
     playground: str = "",
 ) -> None:
     """Put the playground back to what was loaded. Production is not contacted."""
-    from sandbox.workflows.load import plan_reset
-    from sandbox.workflows.load import reset as back
+    from sandbox.workflows.reset import plan_reset
+    from sandbox.workflows.reset import reset as back
 
     console = Console(as_json=json)
     with _session(console, config, playground) as session, console.progress():

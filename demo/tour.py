@@ -16,7 +16,8 @@ from sandbox.model import FilesSpace, PostgresSpace, Role
 from sandbox.report import Step
 from sandbox.urls import url
 from sandbox.workflows.isolate import isolate
-from sandbox.workflows.load import load, reset
+from sandbox.workflows.load import load
+from sandbox.workflows.reset import reset
 from sandbox.workflows.session import Session
 from sandbox.workflows.snapshot import snapshot
 from sandbox.workflows.up import up

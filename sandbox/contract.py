@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol
 
 from sandbox.model import (
     Attempt,
+    Change,
     Dataset,
     Endpoint,
     Entry,
@@ -144,7 +145,24 @@ class Store(Source, Protocol):
         ...
 
     def finish(self, marker: Marker) -> Sequence[str]:
-        """Indexes, constraints, sequences, marker. Returns what could not be carried, in words."""
+        """Indexes, constraints, sequences, marker. Returns what could not be carried, in words.
+        Where `marker.baseline` is not empty, a pristine copy of what is staged is kept, out of the
+        playground's reach: it is what `changes` compares with and `rewind` returns to."""
+        ...
+
+    def changes(self) -> Sequence[Change]:
+        """What differs between the present space and its baseline, as cheaply as the server can
+        tell. Raises NoBaseline where no pristine copy belongs to the present space."""
+        ...
+
+    def rewind(self) -> Sequence[Change]:
+        """Stage the way back to the baseline by what changed, as `stage` ... `finish` stage a whole
+        load: the present space stays as it is until `swap`. Returns what will be undone. Raises
+        NoBaseline, with the reason, where only a whole load is sound; nothing is staged then."""
+        ...
+
+    def swapped(self) -> bool:
+        """Whether `swap` is done and `settle` is not: what an interrupted command left."""
         ...
 
     def swap(self) -> None:
@@ -153,7 +171,9 @@ class Store(Source, Protocol):
         ...
 
     def undo(self) -> None:
-        """Back to the old space, when another store could not swap. Safe to call again."""
+        """Back to the old space, when another store could not swap. Safe to call again. PostgreSQL
+        cannot take back a rewind that it has committed: it is swapped last, so nothing follows that
+        could fail."""
         ...
 
     def settle(self) -> None:

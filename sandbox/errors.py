@@ -28,6 +28,11 @@ class ConfigError(SandboxError):
     exit_code = 2
 
 
+class NoBaseline(ConfigError):
+    """A store keeps no pristine copy that the present space could be compared with, or only a whole
+    load is a sound way back; the message says why."""
+
+
 class Unreachable(SandboxError):
     """The Docker engine or a store does not answer."""
 

@@ -225,3 +225,19 @@ class Marker:
     playground: str = ""
     snapshot: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    baseline: str = ""  # names the pristine copy that belongs to this load; "": none was asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One thing of a space that is not as its baseline has it.
+
+    `what`: other rows, or a dataset (or an object of the catalog) that is new, gone or made
+    otherwise. `rows`: how many differ, None where that is not known. `detail`: more, in words.
+    """
+
+    store: Kind
+    dataset: str
+    what: Literal["rows", "added", "removed", "altered"]
+    rows: int | None = None
+    detail: str = ""

@@ -24,11 +24,13 @@ STATE_FOLDER = ".sandbox"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What a playground is now. `swapping` names the stores of a swap that has not ended."""
+    """What a playground is now. `swapping` names the stores of a swap that has not ended, in their
+    order; `resetting` is what a reset among them returns to."""
 
     layout: Layout | None = None
     loaded: str = ""  # the snapshot that it holds
     swapping: tuple[Kind, ...] = ()
+    resetting: str = ""
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of env files
 
 
@@ -129,6 +131,7 @@ class Project:
             "layout": state.layout,
             "loaded": state.loaded,
             "swapping": list(state.swapping),
+            "resetting": state.resetting,
             "fingerprints": state.fingerprints,
         }
         write_private(self._state_path(), json.dumps(record, indent=1, sort_keys=True) + "\n")
@@ -189,6 +192,7 @@ def _state(raw: Mapping[str, Any], file: str) -> State:
         layout=layout,
         loaded=raw.get("loaded", ""),
         swapping=tuple(raw.get("swapping", ())),
+        resetting=raw.get("resetting", ""),
         fingerprints=raw.get("fingerprints", {}),
     )
 

@@ -139,13 +139,14 @@ def swap(
     *,
     begin: Callable[[Sequence[Kind]], None],
     end: Callable[[], None],
+    last: Kind | None = None,
 ) -> None:
-    """Put every staged space in place, all or none.
+    """Put every staged space in place, all or none; `last` is one that cannot be undone.
 
     `begin` keeps on disk which stores are in it, so that the next command can undo a swap that was
     interrupted; `end` tells, in one write, that all are in place.
     """
-    order = _ordered(stores)
+    order = tuple(sorted(_ordered(stores), key=lambda kind: kind == last))
     begin(order)
     try:
         for kind in order:

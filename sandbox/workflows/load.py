@@ -1,8 +1,9 @@
-"""An artifact into the playground: load, reset, and what an interrupted one needs afterwards."""
+"""An artifact into the playground, and what an interrupted load or reset needs afterwards."""
 
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.artifact import Artifact
 from sandbox.contract import Store
-from sandbox.errors import ConfigError, Refused
+from sandbox.errors import Refused
 from sandbox.masking.mask import PolicyMask
 from sandbox.model import Kind, Marker
 from sandbox.project import Project, locked
@@ -42,10 +43,6 @@ def plan(session: Session, snapshot: str = "latest", kinds: Sequence[Kind] = ())
     return {"snapshot": artifact.id, "rows": rows}
 
 
-def plan_reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> dict[str, Any]:
-    return plan(session, _reset_target(session.project, to), kinds)
-
-
 def load(
     session: Session,
     snapshot: str = "latest",
@@ -66,21 +63,6 @@ def load(
     return loaded
 
 
-def reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> Loaded:
-    """Put the playground back to the snapshot that it was loaded from; production is not asked."""
-    target = _reset_target(session.project, to)
-    return _put(session, artifacts.open(session.project.snapshots, target), kinds)
-
-
-def _reset_target(project: Project, to: str) -> str:
-    target = to or project.state().loaded
-    if not target:
-        raise ConfigError(
-            "nothing was loaded into this playground yet", hint="./inv snapshot, then ./inv load"
-        )
-    return target
-
-
 def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
     started = time.monotonic()
     with locked(session.project):
@@ -88,7 +70,8 @@ def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
         stores = session.stores(kinds)
         for kind, store in stores.items():
             check_own(session.project, kind, store)
-        notes = _load(session, artifact, stores)
+        notes = stage(session, artifact, stores)
+        swap(session.project, artifact.id, stores)
     seconds = time.monotonic() - started
     session.report(Step(name="loaded", detail=artifact.id, seconds=seconds))
     rows: dict[str, int] = {kind: sum(d.rows for d in artifact.datasets(kind)) for kind in stores}
@@ -96,15 +79,23 @@ def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
 
 
 def recover(session: Session) -> None:
-    """Undo a swap that was interrupted: every store goes back to its old space, whole."""
-    interrupted = session.project.state().swapping
-    if not interrupted:
+    """Finish or undo what was interrupted, over all stores: where the last one is in place all are,
+    otherwise every store goes back to its old space, whole."""
+    state = session.project.state()
+    if not state.swapping:
         return
-    stores = session.stores(interrupted)
-    transfer.undo(stores)
+    stores = session.stores(state.swapping)
+    finished = bool(state.resetting) and stores[state.swapping[-1]].swapped()
+    if not finished:
+        transfer.undo(stores)
     transfer.run_all([(1, store.settle) for store in stores.values()], threading.Event())
-    session.project.remember(swapping=())
-    session.report(Warned(message="an interrupted swap was undone; the playground is as it was"))
+    if finished:
+        session.project.remember(swapping=(), resetting="", loaded=state.resetting)
+        message = "an interrupted reset was finished; the playground is as it was loaded"
+    else:
+        session.project.remember(swapping=(), resetting="")
+        message = "an interrupted swap was undone; the playground is as it was"
+    session.report(Warned(message=message))
 
 
 def check_own(project: Project, kind: Kind, store: Store) -> Marker:
@@ -128,9 +119,11 @@ def check_own(project: Project, kind: Kind, store: Store) -> Marker:
     return marker
 
 
-def _load(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> list[str]:
-    """Load beside, then swap. A failure before the swap leaves nothing behind."""
+def stage(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> list[str]:
+    """Load beside the present spaces. A failure leaves nothing behind."""
     project = session.project
+    # In a server of its own the playground's baseline is an image of the server.
+    baseline = secrets.token_hex(8) if project.layout == "namespaced" else ""
 
     def marker(kind: Kind) -> Marker:
         return Marker(
@@ -139,28 +132,35 @@ def _load(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> li
             playground=project.playground,
             snapshot=artifact.id,
             counts={dataset.name: dataset.rows for dataset in artifact.datasets(kind)},
+            baseline=baseline,
         )
 
     try:
         notes = transfer.load(artifact, stores, marker, report=session.report)
     except BaseException:
-        _drop_staged(stores)
+        drop_staged(stores)
         raise
     for note in notes:
         session.report(Warned(message=note))
-    transfer.swap(
-        stores,
-        begin=lambda kinds: _remember(project, swapping=tuple(kinds)),
-        end=lambda: _remember(project, swapping=(), loaded=artifact.id),
-    )
     return notes
 
 
-def _remember(project: Project, **changes: Any) -> None:
-    project.remember(**changes)
+def swap(
+    project: Project, target: str, stores: dict[Kind, Store], *, resetting: bool = False
+) -> None:
+    """Put what is staged in place, all stores or none; what is under way stands in the state."""
+
+    def begin(kinds: Sequence[Kind]) -> None:
+        going = target if resetting and kinds else ""
+        project.remember(swapping=tuple(kinds), resetting=going)
+
+    def end() -> None:
+        project.remember(swapping=(), resetting="", loaded=target)
+
+    transfer.swap(stores, begin=begin, end=end, last="postgres")
 
 
-def _drop_staged(stores: dict[Kind, Store]) -> None:
+def drop_staged(stores: dict[Kind, Store]) -> None:
     """Best effort, while another error is on its way: the next load drops what stays."""
     for store in stores.values():
         with contextlib.suppress(Exception):

@@ -101,6 +101,7 @@ def of_space(space: FilesSpace) -> Marker | None:
         playground=one.playground,
         snapshot=one.snapshot,
         counts=counts,
+        baseline=one.baseline,
     )
 
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sandbox.contract import Access, Tool
-from sandbox.errors import ConfigError, Refused, SnapshotBroken
-from sandbox.model import Dataset, FilesSpace, Identity, Marker, Space
+from sandbox.errors import ConfigError, NoBaseline, Refused, SnapshotBroken
+from sandbox.model import Change, Dataset, FilesSpace, Identity, Marker, Space
 from sandbox.stores.files import marks, stream, tree
 from sandbox.stores.files.exchange import exchange, mend
 from sandbox.stores.files.source import Source, open_quietly
@@ -113,6 +113,15 @@ class Store(Source):
                 assert marker is not None
                 marks.write(marks.inside(directory), marker)
             remove_tree(beside(directory))
+
+    def changes(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="files", hint="./inv load")
+
+    def rewind(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="files", hint="./inv load")
+
+    def swapped(self) -> bool:
+        return all(marks.is_staged(d) for d in self._space.directories.values())
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         """`purpose.path` of every file that holds one, in its name, link or content."""

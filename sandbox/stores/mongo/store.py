@@ -11,8 +11,8 @@ import bson
 from pymongo.collection import Collection
 
 from sandbox.contract import Access, Tool
-from sandbox.errors import Refused
-from sandbox.model import Dataset, Identity, Marker, Space
+from sandbox.errors import NoBaseline, Refused
+from sandbox.model import Change, Dataset, Identity, Marker, Space
 from sandbox.stores.mongo import design, writing
 from sandbox.stores.mongo.session import (
     LOSSLESS,
@@ -87,6 +87,15 @@ class Store(Source):
         need_own(self._base, self._production)
         with doing("dropping what is not in place"):
             self._swapper.settle()
+
+    def changes(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="mongo", hint="./inv load")
+
+    def rewind(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="mongo", hint="./inv load")
+
+    def swapped(self) -> bool:
+        return self._swapper.swapped()
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         wanted = [needle for needle in needles if needle]

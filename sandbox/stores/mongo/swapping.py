@@ -90,6 +90,9 @@ class Swapper:
             if name.startswith((NEW, OLD)):
                 self._base.drop_collection(name)
 
+    def swapped(self) -> bool:
+        return bool(self._get(AFTER))
+
     # --- steps, each of which may be repeated --------------------------------------------------
 
     def _begun(self, staged: Document) -> Journal:

@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 
 from sandbox.contract import Access, Tool
-from sandbox.errors import SandboxError
-from sandbox.model import Dataset, Identity, Marker, Space
+from sandbox.errors import NoBaseline, SandboxError
+from sandbox.model import Change, Dataset, Identity, Marker, Space
 from sandbox.stores.postgres import catalog as present
 from sandbox.stores.postgres import ddl
 from sandbox.stores.postgres.session import (
@@ -142,6 +142,15 @@ class PostgresStore(PostgresSource):
         with self._doing("cleaning up"):
             self._drop(self._old)
             self._drop(self._staged)
+
+    def changes(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="postgres", hint="./inv load")
+
+    def rewind(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="postgres", hint="./inv load")
+
+    def swapped(self) -> bool:
+        return schema_exists(self.connection, self._old)
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         """`table.column` of every text-like value that holds one of the needles."""

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from sandbox.contract import Access, Tool
-from sandbox.errors import ConfigError, Refused, SnapshotBroken
-from sandbox.model import Dataset, Identity, Marker, QdrantSpace, Space
+from sandbox.errors import ConfigError, NoBaseline, Refused, SnapshotBroken
+from sandbox.model import Change, Dataset, Identity, Marker, QdrantSpace, Space
 from sandbox.stores.qdrant import batches, collections, markers, rest
 from sandbox.stores.qdrant.source import DATASET, Source
 from sandbox.stores.qdrant.tokens import marker_collection
@@ -117,6 +117,15 @@ class Store(Source):
             kept = {"marker": found["marker"]}  # from here on `undo` does not look at the old one
             markers.write(self._rest, self._name, present, kept)
         self._drop_but(present)
+
+    def changes(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="qdrant", hint="./inv load")
+
+    def rewind(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="qdrant", hint="./inv load")
+
+    def swapped(self) -> bool:
+        return self._previous(self._present()) is not None
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         """`points.path` of every payload field, or key, that holds one."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from redis.exceptions import RedisError
 
 from sandbox.contract import Access, Mask, Tool
-from sandbox.errors import Refused, SandboxError
-from sandbox.model import Dataset, Entry, Identity, Marker, RedisSpace, Space
+from sandbox.errors import NoBaseline, Refused, SandboxError
+from sandbox.model import Change, Dataset, Entry, Identity, Marker, RedisSpace, Space
 from sandbox.stores.redis.reading import Reader, scan
 from sandbox.stores.redis.session import (
     Wire,
@@ -112,6 +112,15 @@ class Store(Source):
         self._wire.ask(b"UNLINK", names.keys(b"-old"), names.keys(b"-new"))
         for prefix in (names.old, names.new):
             self._drop(prefix)
+
+    def changes(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
+
+    def rewind(self) -> Sequence[Change]:
+        raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
+
+    def swapped(self) -> bool:
+        return bool(self._wire.ask(b"EXISTS", self._names.marker(b"-old")))
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         wanted = [needle.encode() for needle in needles if needle]

@@ -206,6 +206,11 @@ class Admin(Protocol):
         """Do it; safe to run twice. Returns what was done. Plants both markers."""
         ...
 
+    def prepare(self, catalog: bytes) -> Sequence[Statement]:
+        """What a load of this catalog needs of a server that is the playground's own and only its
+        administrator may do: extensions, for one."""
+        ...
+
     def remove(self) -> Sequence[Statement]:
         """Drop the playground's spaces and identities, markers checked first."""
         ...

@@ -103,12 +103,16 @@ class Project:
         return given or self.vault.secret(f"{kind}/admin/{environment}{self._suffix(environment)}")
 
     def identity(self, kind: Kind, role: Role, server: Environment) -> Identity:
-        """The login of `role` on the server that `server` runs."""
+        """The login of `role` on the server that `server` runs. On servers of its own a playground
+        has other passwords than on production's, where they open nothing."""
         if role == "admin":
             user = getattr(self.settings, kind).admin.user
             return Identity(role=role, name=user, secret=self.admin_secret(kind, server))
         name = layouts.identity_name(self.settings, role, self.playground)
-        own = f"/{self.playground}" if self.playground and role in ("keeper", "playground") else ""
+        own = ""
+        if role in ("keeper", "playground"):
+            own = "/own-server" if server == "playground" else ""
+            own += f"/{self.playground}" if self.playground else ""
         return Identity(role=role, name=name, secret=self.vault.secret(f"{kind}/{role}{own}"))
 
     def state(self) -> State:

@@ -12,6 +12,8 @@ from sandbox.layout import Place
 from sandbox.model import LAYOUTS, Environment, Kind, Layout
 from sandbox.project import locked
 from sandbox.transfer import run_all
+from sandbox.workflows import servers
+from sandbox.workflows.env import write_env
 from sandbox.workflows.session import Session
 
 
@@ -42,9 +44,13 @@ def isolate(
     with locked(session.project):
         if target != session.project.layout:
             session.project.remember(layout=target)
+            if target == "dedicated":
+                servers.apply(session, servers.plans(session, False, servers.OWN))
+                servers.ready(session)
         done = _each(session, do=True)
         if prune:
             done += _prune(session)
+        write_env(session)  # the logins may be other ones than before
         return done
 
 

@@ -136,6 +136,7 @@ def stage(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> li
         )
 
     try:
+        session.prepare({kind: artifact.catalog(kind) for kind in stores})
         notes = transfer.load(artifact, stores, marker, report=session.report)
     except BaseException:
         drop_staged(stores)

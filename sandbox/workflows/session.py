@@ -177,6 +177,12 @@ class Session:
         self._open.callback(made.close)
         return made
 
+    def prepare(self, catalogs: Mapping[Kind, bytes]) -> None:
+        """What loading these needs from the administrator of the playground's own servers."""
+        for kind, catalog in catalogs.items():
+            if catalog and self.place(kind).server == "playground":
+                self.admin(kind, "playground").prepare(catalog)
+
     def servers(self, place: Place) -> Sequence[Environment]:
         """The environments whose servers hold a space of this place and may be administered."""
         both: tuple[Environment, ...] = ("production", "playground")

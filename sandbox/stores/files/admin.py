@@ -66,6 +66,9 @@ class Admin:
                 os.chown(one.directory, *self._owner)
         return done
 
+    def prepare(self, catalog: bytes) -> Sequence[Statement]:
+        return ()
+
     def remove(self) -> Sequence[Statement]:
         """Drop the playground's directories; those that are not marked as ours stay."""
         marks.check_apart(self._playground, self._production)

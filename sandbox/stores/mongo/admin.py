@@ -72,6 +72,9 @@ class Admin:
             done.append(change.statement)
         return done
 
+    def prepare(self, catalog: bytes) -> Sequence[Statement]:
+        return ()
+
     def remove(self) -> Sequence[Statement]:
         """Drop the playground's database and logins; Refused when its marker is not ours (P6)."""
         self._check_apart()

@@ -6,8 +6,10 @@ that no log of the server sees one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -85,6 +87,22 @@ class PostgresAdmin:
                 done.append(self._shown(change))
         except psycopg.Error as error:
             raise failed(error, "isolating") from None
+        finally:
+            self._leave_template()
+        return done
+
+    def prepare(self, catalog: bytes) -> Sequence[Statement]:
+        """The extensions that the catalog uses, in the database and its template."""
+        wanted = [(one_[0], one_[1]) for one_ in json.loads(catalog).get("extensions", ())]
+        template = template_name(self._project)
+        done = []
+        try:
+            for database in ("", template):
+                for change in self._extensions(wanted, database):
+                    self._run(change)
+                    done.append(self._shown(change))
+        except psycopg.Error as error:
+            raise failed(error, "making extensions") from None
         finally:
             self._leave_template()
         return done
@@ -292,23 +310,26 @@ class PostgresAdmin:
             "SELECT extname, nspname FROM pg_extension e JOIN pg_namespace n "
             "ON n.oid = e.extnamespace WHERE extname <> 'plpgsql' ORDER BY 1",
         )
-        if not wanted:
-            return
+        if wanted:
+            yield from self._extensions(wanted, template)
+
+    def _extensions(self, wanted: Sequence[tuple[Any, ...]], database: str) -> Iterator[Change]:
         present: set[str] = set()
-        if one(connection, query, [template]) is not None:  # made by now, unless this is a dry run
-            there = self._connection(template)
+        query = "SELECT true FROM pg_database WHERE datname = %s"
+        if not database or one(self._connection(), query, [database]):  # else this is a dry run
+            there = self._connection(database)
             present = {row[0] for row in rows(there, "SELECT extname FROM pg_extension")}
         for extension, schema in wanted:
             if extension not in present:
                 if schema not in ("public", "pg_catalog"):
                     query_ = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name(schema))
-                    yield Change(query=query_, why=f"for {extension}", database=template)
+                    yield Change(query=query_, why=f"for {extension}", database=database)
                 yield Change(
-                    query=sql.SQL("CREATE EXTENSION {} SCHEMA {} CASCADE").format(
+                    query=sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
                         name(extension), name(schema)
                     ),
-                    why=f"the scratch database has {extension}",
-                    database=template,
+                    why=f"{'the scratch' if database else 'the'} database has {extension}",
+                    database=database,
                 )
 
     def _shared(self, reader: Identity, playground: Identity) -> Iterator[Change]:

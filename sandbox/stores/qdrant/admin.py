@@ -43,6 +43,9 @@ class Admin:
         """Raises Refused where a collection has the alias's name, or is marked as another's."""
         return self._run(do=True)
 
+    def prepare(self, catalog: bytes) -> Sequence[Statement]:
+        return ()
+
     def remove(self) -> Sequence[Statement]:
         """Drop the alias, its collections and markers; refused unless marked as ours."""
         name, marker = self._playground, marker_collection(self._playground)

@@ -66,6 +66,9 @@ class Admin:
             done.append(change.statement)
         return done + self._save(any(s.text.startswith("ACL") for s in done))
 
+    def prepare(self, catalog: bytes) -> Sequence[Statement]:
+        return ()
+
     def remove(self) -> Sequence[Statement]:
         """Drop the playground's keys and logins; Refused when its marker is not ours (P6)."""
         check_apart(self._playground, self._production)

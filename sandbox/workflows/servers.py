@@ -1,0 +1,112 @@
+"""Starts the servers that a layout needs, and waits until each answers a real query."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from sandbox import compose, plan
+from sandbox.errors import ConfigError, Unreachable
+from sandbox.model import Environment, Kind
+from sandbox.report import Step
+from sandbox.settings import parse_env
+from sandbox.stores import backend
+from sandbox.transfer import run_all
+from sandbox.workflows.session import Session
+
+READY_WITHIN = 60.0  # seconds for a store to answer a real query, after its health check
+Plans = dict[Environment, plan.Plan]
+BOTH: tuple[Environment, ...] = ("production", "playground")
+OWN: tuple[Environment, ...] = ("playground",)
+
+
+def apply(session: Session, plans: Plans) -> None:
+    """Run the plans; ports are asked for anew afterwards."""
+    for one in plans.values():
+        session.engine.apply(one, session.report)
+    session.forget_ports()
+
+
+def plans(session: Session, app: bool, environments: Collection[Environment] = BOTH) -> Plans:
+    """What each environment needs; an external production needs nothing from here."""
+    return {
+        environment: _plan(session, environment, app)
+        for environment in BOTH
+        if environment in environments and not (environment == "production" and session.external)
+    }
+
+
+def _plan(session: Session, environment: Environment, app: bool) -> plan.Plan:
+    project = session.project
+    path = project.compose_file(environment)
+    name = project.compose_project(environment)
+    profiles = set()
+    if app:
+        profiles.add("app")
+    if environment == "playground" and project.layout == "dedicated":
+        profiles.add("dedicated")
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigError("there is no such file", where=path.name) from None
+    file = compose.parse(
+        text,
+        file=path.name,
+        variables={**project.variables(environment), **project.environ},
+        profiles=frozenset(profiles),
+        read_env=lambda given: _env_file(path.parent / given),
+        root=str(path.parent),
+    )
+    return plan.plan(file, session.engine.observe(name), project=name)
+
+
+def _env_file(path: Path) -> dict[str, str] | None:
+    try:
+        return parse_env(path.read_text(), file=path.name)
+    except FileNotFoundError:
+        return None
+
+
+def steps(plans: Plans) -> tuple[str, ...]:
+    return tuple(f"{one.project}: {step}" for one in plans.values() for step in one.changes)
+
+
+def ready(session: Session) -> tuple[tuple[str, str], ...]:
+    """Every store's own answer to a real query, as administrator: logins may not exist yet."""
+    found: dict[str, str] = {}
+
+    def ask(kind: Kind, server: Environment) -> Callable[[], None]:
+        def run() -> None:
+            found[f"{server} {kind}"] = _answer(session, kind, server)
+
+        return run
+
+    jobs = [
+        (1, ask(place.kind, server))
+        for place in session.places()
+        if place.kind != "files"
+        for server in session.servers(place)
+    ]
+    run_all(jobs, threading.Event())
+    return tuple(sorted(found.items()))
+
+
+def _answer(session: Session, kind: Kind, server: Environment) -> str:
+    began = time.monotonic()
+    while True:
+        source = backend(kind).source(session.admin_access(kind, server), tool=None)
+        try:
+            product = source.ready()
+        except Unreachable:
+            if time.monotonic() - began > READY_WITHIN:
+                raise
+            time.sleep(0.1)
+        else:
+            session.report(
+                Step(name=f"{server} {kind}", detail=product, seconds=time.monotonic() - began)
+            )
+            return product
+        finally:
+            source.close()

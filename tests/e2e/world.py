@@ -1,0 +1,104 @@
+"""A project of its own in a folder of its own, used through the commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import psycopg
+
+from sandbox.project import open_project
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("POSTGRES", "MONGO", "QDRANT", "REDIS")
+FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAYGROUND_")}
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """`project` is the name in its sandbox.toml; `environment` is added to each command's."""
+
+    folder: Path
+    project: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "sandbox.toml"
+
+    def inv(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        """Run a command; returns what it printed. Its exit code is part of the contract."""
+        program = [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
+        done = subprocess.run(
+            [*program, *arguments, "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, **FREE_PORTS, **self.environment, **environment},
+            timeout=280,
+        )
+        shown = f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, shown
+        assert "Traceback" not in done.stderr, shown
+        return done.stdout + (done.stderr if code else "")
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """The same with --json. What failed prints its JSON first, then one line on stderr."""
+        printed = self.inv(*arguments, "--json", code=code)
+        return json.JSONDecoder().raw_decode(printed)[0]
+
+    def variables(self, environment: Any = "playground", playground: str = "") -> dict[str, str]:
+        return open_project(self.config, playground=playground).variables(environment)
+
+    def query(self, sql: str, *, url: str = "") -> list[tuple[Any, ...]]:
+        """Ask PostgreSQL as the playground's application (or at `url`)."""
+        address = url or self.variables()["DATABASE_URL"]
+        with psycopg.connect(address, autocommit=True) as connection:
+            found = connection.execute(sql)
+            return found.fetchall() if found.description else []
+
+
+@contextmanager
+def made(folder: Path, *, settings: Mapping[str, str] = {}) -> Iterator[Sandbox]:
+    """A copy of the project's files under a name of its own; all that it started goes at the end.
+
+    `settings`: texts of sandbox.toml to replace.
+    """
+    project = f"e2e-{secrets.token_hex(3)}"
+    for name in ("compose.prod.yaml", "compose.dev.yaml", "masking.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    text = (ROOT / "sandbox.toml").read_text().replace('"momentry"       #', f'"{project}" #')
+    assert project in text
+    for old, new in settings.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "sandbox.toml").write_text(text)
+    try:
+        yield Sandbox(folder, project)
+    finally:
+        remove(project)
+
+
+def remove(project: str) -> None:
+    """Every container, network and volume whose Compose project begins with `project`."""
+    client = docker.from_env()
+    label = "com.docker.compose.project"
+    for one in client.containers.list(all=True, filters={"label": label}):
+        if one.labels[label].startswith(project):
+            one.remove(force=True, v=True)
+    for network in client.networks.list(filters={"label": label}):
+        if network.attrs["Labels"][label].startswith(project):
+            network.remove()
+    for volume in client.volumes.list(filters={"name": project}):
+        volume.remove(force=True)

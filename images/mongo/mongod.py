@@ -15,6 +15,7 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from secantus.auth import SCRAM_SHA_256, derive_credentials
 from secantus.server import SecantusDBServer
@@ -41,6 +42,7 @@ def main() -> None:
         enable_test_commands=False,
         cache_size="512M",
     )
+    keep_options(server.storage)
     try:
         if user and password:
             make_root(server, user, password)
@@ -54,6 +56,22 @@ def main() -> None:
         if server._socket is not None:  # wakes the thread that accepts: it would be waited for
             server._socket.shutdown(socket.SHUT_RDWR)
         server.stop()
+
+
+def keep_options(storage: Any) -> None:
+    """A renamed collection keeps its options, as on the real server: here they were lost."""
+    rename = storage.rename_collection
+
+    def renamed(
+        from_db: str, from_name: str, to_db: str, to_name: str, **how: Any
+    ) -> tuple[bool, str | None]:
+        options = storage.get_collection_options(from_db, from_name)
+        done: tuple[bool, str | None] = rename(from_db, from_name, to_db, to_name, **how)
+        if done[0]:
+            storage.set_collection_options(to_db, to_name, **options)
+        return done
+
+    storage.rename_collection = renamed
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

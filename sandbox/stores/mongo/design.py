@@ -144,9 +144,10 @@ def told(index: Mapping[str, Any]) -> Document:
 
 
 def created(dataset: Dataset) -> Document:
-    """Options for `create`, with an expiry that is held back left out."""
+    """Options for `create`. A whole collection's expiry is held back when dates are shifted, too:
+    neither the time of a measurement nor an `_id` can be changed."""
     options: Document = from_text(dataset.options.get("create", "{}"))
-    if dataset.options.get("ttl", "hold") == "hold":
+    if dataset.options.get("ttl", "hold") != "keep":
         options.pop("expireAfterSeconds", None)
     if "clusteredIndex" in options:
         kept = ("key", "name", "unique")
@@ -161,15 +162,8 @@ def indexed(dataset: Dataset) -> list[Document]:
 
 
 def held_back(dataset: Dataset) -> list[str]:
-    """What would expire in production and does not here, in words."""
-    if dataset.options.get("ttl", "hold") != "hold":
-        return []
-    found = [
-        f"{dataset.name}: index {index['name']} does not expire documents here"
-        for index in indexed(dataset)
-        if "expireAfterSeconds" in index
-    ]
+    """A whole collection that would expire in production and does not here, in words."""
     options = from_text(dataset.options.get("create", "{}"))
-    if "expireAfterSeconds" in options:
-        found.append(f"{dataset.name}: documents do not expire here")
-    return found
+    if "expireAfterSeconds" in options and dataset.options.get("ttl", "hold") != "keep":
+        return [f"{dataset.name}: documents do not expire here"]
+    return []

@@ -28,7 +28,7 @@ Client = MongoClient[Document]
 WITHIN_MS = 5_000
 MARKER = "sandbox_marker"  # a collection in every space
 NEW, OLD, BASE = "__new__.", "__old__.", "__base__."
-UNAUTHORIZED, LOGIN_FAILED, DUPLICATE = 13, 18, 11000
+UNAUTHORIZED, LOGIN_FAILED, DUPLICATE, TOO_OLD = 13, 18, 11000, 239
 
 # Every BSON type comes back as it went in: no UUID is guessed, no date leaves Python's range.
 LOSSLESS: CodecOptions[Document] = CodecOptions(
@@ -104,7 +104,8 @@ def doing(what: str) -> Iterator[None]:
     except OperationFailure as error:
         if error.code == UNAUTHORIZED:
             raise Refused(f"{what}: this login may not: {line(error)}", where="mongo") from None
-        raise SandboxError(f"{what}: {line(error)}", where="mongo") from None
+        hint = "raise minSnapshotHistoryWindowInSeconds there" if error.code == TOO_OLD else ""
+        raise SandboxError(f"{what}: {line(error)}", where="mongo", hint=hint) from None
     except PyMongoError as error:
         raise SandboxError(f"{what}: {line(error)}", where="mongo") from None
 

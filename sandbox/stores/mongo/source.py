@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure
 from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.model import Dataset, Kind, Marker
 from sandbox.stores.mongo import design
+from sandbox.stores.mongo.reading import Open, Options, batches, ranges
 from sandbox.stores.mongo.session import (
     LOSSLESS,
     Client,
@@ -27,7 +28,7 @@ from sandbox.stores.mongo.session import (
     space_of,
 )
 
-BATCH_BYTES = 2 << 20  # what one answer of a cursor should come to
+BATCH_BYTES = 1 << 20  # what one answer of a cursor should come to
 BATCH_ROWS = 10_000
 PIECE = 1 << 20
 NO_SNAPSHOT = (20, 72, 115, 246, 263)  # this server or this collection cannot be read at a time
@@ -95,9 +96,10 @@ class Source:
         """BSON documents one after the other, raw where nothing is masked."""
         keeps = mask.keeps(dataset)
         with doing(f"reading {dataset.name}"), contextlib.ExitStack() as stack:
+            wanted = ranges(self._base[dataset.name], dataset)
             parts: list[bytes] = []
             rows = size = 0
-            for batch in self._batches(stack, cut, dataset):
+            for batch in batches(self._open(stack, cut, dataset), wanted):
                 got, data = (count(batch), batch) if keeps else masked(batch, dataset.name, mask)
                 parts.append(data)
                 rows += got
@@ -139,6 +141,30 @@ class Source:
                 raise
             return session._snapshot_time
 
+    def _open(self, stack: contextlib.ExitStack, cut: Cut, dataset: Dataset) -> Open:
+        """Opens cursors whose batches come to about BATCH_BYTES, all at the cut's time."""
+        average = dataset.bytes // max(dataset.rows, 1) or 1024
+        size = max(1, min(BATCH_ROWS, BATCH_BYTES // average))
+        collection = self._base[dataset.name]
+
+        def cursor(options: Options) -> Iterator[bytes]:
+            session = self._session(stack, cut)
+            found: Iterator[Any]
+            found = iter(collection.find_raw_batches(batch_size=size, session=session, **options))
+            try:
+                first = next(found, None)
+            except OperationFailure as error:  # a capped collection has no history
+                if session is None or error.code not in NO_SNAPSHOT:
+                    raise
+                _note(cut, dataset.name)
+                found = iter(collection.find_raw_batches(batch_size=size, **options))
+                first = next(found, None)
+            if first is not None:
+                yield bytes(first)
+                yield from (bytes(batch) for batch in found)
+
+        return cursor
+
     def _session(self, stack: contextlib.ExitStack, cut: Cut) -> ClientSession | None:
         """A session at the cut's time: pymongo has no public way to share one among threads."""
         if cut.token is None:
@@ -146,20 +172,6 @@ class Source:
         session = stack.enter_context(self._client.start_session(snapshot=True))
         session._snapshot_time = cut.token
         return session
-
-    def _batches(self, stack: contextlib.ExitStack, cut: Cut, dataset: Dataset) -> Iterator[bytes]:
-        """The server's own answers: documents one after the other."""
-        average = dataset.bytes // max(dataset.rows, 1) or 1024
-        size = max(1, min(BATCH_ROWS, BATCH_BYTES // average))
-        collection = self._base[dataset.name]
-        session = self._session(stack, cut)
-        try:
-            yield from collection.find_raw_batches({}, batch_size=size, session=session)
-        except OperationFailure as error:  # a capped collection has no history
-            if session is None or error.code not in NO_SNAPSHOT:
-                raise
-            _note(cut, dataset.name)
-            yield from collection.find_raw_batches({}, batch_size=size)
 
 
 def _note(cut: Cut, name: str) -> None:

@@ -57,12 +57,10 @@ class Store(Source):
         return writing.insert(collection, pieces, ordered=ordered)
 
     def finish(self, marker: Marker) -> Sequence[str]:
-        """Indexes when the data is there, those that delete documents last of all."""
+        """Indexes when the data is there; what they were moved or held back by is in the notes."""
         self._same(need_own(self._base, self._production), marker)
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="mongo") as pool:
-            list(pool.map(self._index, self._staged))
-        for dataset in self._staged:
-            self._expire(dataset)
+            notes = [note for found in pool.map(self._index, self._staged) for note in found]
         with doing("noting what is staged"):
             staged: Document = {
                 "marker": marker_document(marker),
@@ -70,7 +68,7 @@ class Store(Source):
                 "views": self._views.decode(),
             }
             self._base[MARKER].replace_one({"_id": STAGED}, staged, upsert=True)
-        return [note for dataset in self._staged for note in _notes(dataset)]
+        return notes + [note for dataset in self._staged for note in _notes(dataset)]
 
     def swap(self) -> None:
         """One collection after the other: each is away for the moment between two renames."""
@@ -124,30 +122,39 @@ class Store(Source):
                 where=f"mongo {self._space.database}",
             )
 
-    def _index(self, dataset: Dataset) -> None:
-        wanted = []
-        for index in design.indexed(dataset):
-            if "expireAfterSeconds" not in index:
-                wanted.append(index)
-            elif dataset.options.get("ttl", "hold") == "hold":
-                wanted.append({k: v for k, v in index.items() if k != "expireAfterSeconds"})
+    def _index(self, dataset: Dataset) -> Sequence[str]:
+        """Indexes that delete come after the dates have moved, by as much as the copy is old."""
+        wanted = design.indexed(dataset)
+        expiring = [i for i in wanted if "expireAfterSeconds" in i]
+        name, ttl = NEW + dataset.name, dataset.options.get("ttl", "hold")
         with doing(f"building indexes of {dataset.name}"):
-            create_indexes(self._base, NEW + dataset.name, wanted)
-
-    def _expire(self, dataset: Dataset) -> None:
-        """Indexes that delete: dates are moved first, by as much as the copy is old."""
-        ttl = dataset.options.get("ttl", "hold")
-        expiring = [i for i in design.indexed(dataset) if "expireAfterSeconds" in i]
-        if ttl == "hold" or not expiring:
-            return
-        name = NEW + dataset.name
-        with doing(f"building indexes of {dataset.name}"):
+            stuck = expiring if ttl == "hold" else []
             if ttl == "shift":
-                now = self._client.admin.command("hello")["localTime"]
-                late = int(now) - int(dataset.options["cut_ms"])
-                for field in {next(iter(index["key"])) for index in expiring}:
-                    self._base[name].update_many({field: {"$type": "date"}}, _later(field, late))
-            create_indexes(self._base, name, expiring)
+                fields = {next(iter(index["key"])) for index in expiring}
+                moved = {field: self._shift(name, dataset, field) for field in fields}
+                stuck = [i for i in expiring if not moved[next(iter(i["key"]))]]
+            kept = [_without_expiry(i) if i in stuck else i for i in wanted]
+            create_indexes(self._base, name, kept)
+        return [f"{dataset.name}: index {i['name']} does not expire documents here" for i in stuck]
+
+    def _shift(self, name: str, dataset: Dataset, field: str) -> bool:
+        """Move the dates that an index deletes by; False where they lie in arrays of documents:
+        no update can say each of them by its own value."""
+        collection = self._base[name]
+        parts = field.split(".")
+        above = [".".join(parts[:n]) for n in range(1, len(parts))]
+        if above and collection.find_one({"$or": [{p: {"$type": "array"}} for p in above]}):
+            return False
+        hello = self._client.admin.command("hello", codec_options=LOSSLESS)
+        late = int(hello["localTime"]) - int(dataset.options["cut_ms"])
+        collection.update_many(
+            {field: {"$type": "date"}}, _later(field, late), bypass_document_validation=True
+        )
+        return True
+
+
+def _without_expiry(index: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in index.items() if key != "expireAfterSeconds"}
 
 
 def _later(field: str, milliseconds: int) -> list[Mapping[str, Any]]:

@@ -1,0 +1,88 @@
+"""One collection's documents, raw, from several cursors at once, each over its own range of ids.
+
+Ranges are bounds of the index on `_id`: unlike `$gte` and `$lt` they cross types, so that every
+document comes exactly once whatever its id is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import bson
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from sandbox.model import Dataset
+from sandbox.stores.mongo.design import created
+from sandbox.stores.mongo.session import LOSSLESS
+
+CURSORS = 4
+RANGE_BYTES = 64 << 20  # a collection smaller than this is read by one cursor
+SAMPLES = 32  # ids looked at for each bound
+ORDERED = ("capped", "timeseries")  # their order is their content
+# Collections whose index on `_id` does not order plain ids, or that have none.
+ONE_CURSOR = (*ORDERED, "collation", "clusteredIndex")
+
+Options = dict[str, Any]
+Open = Callable[[Options], Iterator[bytes]]
+
+
+def ranges(collection: Collection[Any], dataset: Dataset) -> list[Options]:
+    """Arguments of `find` for each cursor; together they see every document once."""
+    count = min(CURSORS, dataset.bytes // RANGE_BYTES)
+    if count < 2 or any(option in created(dataset) for option in ONE_CURSOR):
+        return [{}]
+    try:
+        bounds = _bounds(collection, count)
+    except OperationFailure:  # no $sample, or no index on _id: one cursor needs neither
+        return [{}]
+    found = []
+    for number in range(len(bounds) + 1):
+        one: Options = {"hint": [("_id", 1)]} if bounds else {}
+        if number:
+            one["min"] = {"_id": bounds[number - 1]}
+        if number < len(bounds):
+            one["max"] = {"_id": bounds[number]}
+        found.append(one)
+    return found
+
+
+def _bounds(collection: Collection[Any], count: int) -> list[Any]:
+    """Up to `count - 1` different ids, in the server's own order."""
+    sample = [
+        {"$sample": {"size": SAMPLES * count}},
+        {"$project": {"_id": 1}},
+        {"$sort": {"_id": 1}},
+    ]
+    found = [one["_id"] for one in collection.aggregate(sample)]
+    bounds: list[Any] = []
+    for number in range(1, count):
+        bound = found[number * len(found) // count : number * len(found) // count + 1]
+        if bound and (not bounds or _bytes(bound[0]) != _bytes(bounds[-1])):
+            bounds += bound
+    return bounds
+
+
+def _bytes(value: Any) -> bytes:
+    return bson.encode({"": value}, codec_options=LOSSLESS)
+
+
+def batches(open_cursor: Open, wanted: Sequence[Options]) -> Iterator[bytes]:
+    """The answers of all cursors as they come: one of each is on its way or waiting here."""
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(len(wanted), thread_name_prefix="mongo"))
+        cursors = [open_cursor(one) for one in wanted]
+        waiting: dict[Future[bytes | None], Iterator[bytes]] = {
+            pool.submit(next, cursor, None): cursor for cursor in cursors
+        }
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                cursor = waiting.pop(future)
+                batch = future.result()
+                if batch is not None:
+                    waiting[pool.submit(next, cursor, None)] = cursor
+                    yield batch

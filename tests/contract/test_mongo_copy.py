@@ -1,0 +1,641 @@
+"""A database is copied whole, whatever its documents and collections are, and only the
+playground's own is ever written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bson
+import pytest
+from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson.datetime_ms import DatetimeMS
+from pymongo import monitoring
+from pymongo.errors import OperationFailure
+
+from sandbox.contract import Access
+from sandbox.errors import ConfigError, Refused, SandboxError, SnapshotBroken, Unreachable
+from sandbox.masking.keep import Keep
+from sandbox.model import Dataset, Endpoint, Identity
+from sandbox.stores.mongo import Source, design, reading, source, writing
+from sandbox.stores.mongo.session import LOSSLESS, MARKER, NEW, OLD, marker_document
+from sandbox.stores.mongo.swapping import Swapper
+from tests.contract.conftest import RECIPES
+from tests.contract.mongo_world import OURS, World, isolated
+
+MIB = 1 << 20
+LARGEST = 16 * MIB
+
+
+class Commands(monitoring.CommandListener):
+    """What a client sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.sent.append(event.command)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+class Typed(Keep):
+    """Keeps every value but says that it does not: documents are decoded and encoded."""
+
+    def keeps(self, dataset: Dataset) -> bool:
+        return False
+
+
+@pytest.fixture(scope="module")
+def both(mongo_server: Any) -> Iterator[World]:
+    with isolated(mongo_server) as made:
+        yield made
+
+
+@pytest.fixture
+def world(both: World) -> World:
+    both.empty()
+    return both
+
+
+def every_type() -> list[dict[str, Any]]:
+    """One of each BSON type, and ids of many types in one collection."""
+    token = uuid.UUID("12345678-1234-5678-1234-567812345678")
+    return [
+        {"_id": 1, "int": 1, "long": Int64(1), "huge": Int64(2**63 - 1), "double": 1.0},
+        {"_id": Int64(2**40), "nan": float("nan"), "inf": float("-inf"), "zero": -0.0},
+        {"_id": Decimal128("1.50"), "tiny": Decimal128("1E-6176"), "nan": Decimal128("NaN")},
+        *(
+            {
+                "_id": Binary(bytes([subtype]) + token.bytes[1:], subtype),
+                "bytes": Binary(b"\0\xff", subtype),
+            }
+            for subtype in (3, 4, 5, 128)
+        ),
+        {"_id": b"plain", "empty": b"", "text": "", "nul": "a\0b", "wide": "ünï😀"},
+        {"_id": datetime(1905, 6, 1, tzinfo=UTC), "first": datetime(1, 1, 1, tzinfo=UTC)},
+        {"_id": ObjectId(b"0" * 12), "regex": Regex("^a", "imx")},
+        {"_id": {"b": 1, "a": 2}, "code": Code("x"), "scope": Code("y", {"z": Int64(1)})},
+        {"_id": "text", "at": Timestamp(4, 2), "min": MinKey(), "max": MaxKey(), "none": None},
+        {"_id": True, "mixed": [1, "a", None, [2.5, {"x": Int64(3)}], {}, []]},
+        {"_id": "names", "": 1, "a.b": 2, "$c": 3, "ünï": 4},
+        {"_id": "reference", "to": DBRef("videos", ObjectId(b"1" * 12), "other", extra=1)},
+    ]
+
+
+INDEXES: dict[str, dict[str, Any]] = {
+    "partial": {"key": {"a": 1}, "partialFilterExpression": {"a": {"$gt": Int64(5)}}},
+    "sparse": {"key": {"b": -1}, "sparse": True},
+    "unique": {"key": {"c": 1, "d": -1}, "unique": True, "sparse": True},
+    "expiring": {"key": {"at": 1}, "expireAfterSeconds": 3600},
+    "wildcard": {"key": {"$**": 1}, "wildcardProjection": {"a": 1, "b.c": 1}},
+    "below": {"key": {"sub.$**": 1}},
+    "collated": {"key": {"e": 1}, "collation": {"locale": "de", "strength": 1}},
+    "hidden": {"key": {"f": 1}, "hidden": True},
+    "sphere": {"key": {"place": "2dsphere"}},
+    "flat": {"key": {"xy": "2d"}, "bits": 20, "min": -10, "max": 10},
+}
+
+
+def fill(world: World) -> None:
+    base = world.production
+    base["types"].insert_many(every_type())
+    base.command(
+        "create",
+        "checked",
+        validator={
+            "$jsonSchema": {"required": ["email"], "properties": {"n": {"bsonType": "int"}}}
+        },
+        validationLevel="strict",
+        validationAction="error",
+    )
+    base["checked"].insert_many([{"_id": n, "email": f"a{n}@x.test", "n": n} for n in range(50)])
+    base.command(  # older than its validator, as production's often are
+        "insert", "checked", documents=[{"_id": 99}], bypassDocumentValidation=True
+    )
+    base.command("create", "log", capped=True, size=100_000, max=30)
+    base["log"].insert_many([{"_id": 40 - n, "n": n} for n in range(40)])
+    base.command("create", "words", collation={"locale": "de", "strength": 2})
+    base["words"].insert_many([{"_id": word} for word in ("Straße", "a", "B")])
+    base.command("create", "clustered", clusteredIndex={"key": {"_id": 1}, "unique": True})
+    base["clustered"].insert_many([{"_id": n} for n in (3, 1, 2)])
+    times = {"timeField": "t", "metaField": "m", "granularity": "minutes"}
+    base.command("create", "measures", timeseries=times)
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    base["measures"].insert_many(
+        [{"t": began + timedelta(minutes=n), "m": {"camera": n % 3}, "v": n / 7} for n in range(60)]
+    )
+    base.command("create", "images", changeStreamPreAndPostImages={"enabled": True})
+    base.command("create", "empty")
+    base["indexed"].insert_many([{"_id": n, "a": n, "at": began} for n in range(20)])
+    base.command(
+        "createIndexes", "indexed", indexes=[{"name": n, **one} for n, one in INDEXES.items()]
+    )
+    base.command(
+        "create", "adults", viewOn="people", pipeline=[{"$match": {"n": {"$gt": Int64(17)}}}],
+        collation={"locale": "fr"},
+    )  # fmt: skip
+    base.command("create", "people", viewOn="checked", pipeline=[{"$match": {"n": {"$ne": None}}}])
+    base["cache"].insert_one({"_id": "Ä b/c$", "v": 1})
+
+
+def content(base: Any) -> dict[str, list[bytes]]:
+    """Every collection's documents as the server sends them: ordered where order is content."""
+    found = {}
+    for one in base.list_collections():
+        if one["name"].startswith(("sandbox_", "system.")):
+            continue
+        raw = (
+            [bson.encode(d) for d in base[one["name"]].find()]
+            if "timeseries" in one["options"]
+            else list(writing.documents(base[one["name"]].find_raw_batches()))
+        )
+        found[one["name"]] = raw if one["options"].get("capped") else sorted(raw)
+    return found
+
+
+def shape(base: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Options and indexes of every collection and view, but for index options named `without`."""
+    found: dict[str, Any] = {}
+    for one in base.list_collections():
+        if one["name"].startswith(("sandbox_", "system.")):
+            continue
+        indexes = [] if one["type"] == "view" else base[one["name"]].list_indexes()
+        kept = [{k: v for k, v in dict(i).items() if k not in without} for i in indexes]
+        key = sorted(str(sorted(index.items(), key=str)) for index in kept)
+        found[one["name"]] = (one["type"], design.to_text(one["options"]), key)
+    return found
+
+
+# --- the same again ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", [Keep(), Typed()], ids=["raw", "decoded"])
+def test_a_copy_is_the_same_and_comes_back(world: World, mask: Any) -> None:
+    fill(world)
+    before = content(world.production), shape(world.production)
+    notes = world.load(mask=mask)
+    assert content(world.playground) == before[0]
+    assert shape(world.playground) == shape(world.production, without=("expireAfterSeconds",))
+    assert notes == ["indexed: index expiring does not expire documents here"]
+    assert (content(world.production), shape(world.production)) == before
+    back, again = world.source(), world.store()
+    with back.cut() as one, again.cut() as other:
+        for dataset in back.datasets(one):
+            streams = [
+                sorted(writing.documents(p for _, p in s.read(cut, dataset, Keep())))
+                for s, cut in ((back, one), (again, other))
+            ]
+            assert streams[0] == streams[1], dataset.name
+        assert back.catalog(one) == again.catalog(other)
+
+
+def test_views_show_what_they_show_in_production(world: World) -> None:
+    fill(world)
+    world.load()
+    seen = [sorted(d["_id"] for d in base["adults"].find()) for base in
+            (world.production, world.playground)]  # fmt: skip
+    assert seen[0] == seen[1] == list(range(18, 50))
+
+
+def test_documents_of_the_largest_size(world: World) -> None:
+    """16 MB is the server's limit; a message may hold several of them."""
+    empty = len(bson.encode({"_id": 0, "x": b""}))
+    for n in range(3):
+        world.production["big"].insert_one({"_id": n, "x": bytes([n]) * (LARGEST - empty)})
+    world.load()
+    found = {d["_id"]: d["x"] for d in world.playground["big"].find()}
+    assert {n: (len(x), set(x)) for n, x in found.items()} == {
+        n: (LARGEST - empty, {n}) for n in range(3)
+    }
+
+
+def test_many_documents_in_many_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "BATCH_ROWS", 700)
+    monkeypatch.setattr(source, "BATCH_ROWS", 300)
+    rows = [{"_id": n, "n": n} for n in range(5_000)]
+    world.production["many"].insert_many(rows)
+    world.load(mask=Typed())
+    assert list(world.playground["many"].find().sort("_id")) == rows
+
+
+def test_dates_that_python_has_no_word_for_pass_through_a_mask() -> None:
+    """The stand-in stores none of them; the real server does."""
+    dates = [DatetimeMS(n) for n in (-(2**63), -62135596800001, -1, 253402300800000, 2**63 - 1)]
+    data = b"".join(bson.encode({"_id": n, "d": date}) for n, date in enumerate(dates))
+    assert source.masked(data, "c", Typed()) == (len(dates), data)
+
+
+# --- several cursors ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Commands:
+    return Commands()
+
+
+@pytest.mark.parametrize("mask", [Keep(), Typed()], ids=["raw", "decoded"])
+def test_a_large_collection_is_read_by_several_cursors(
+    world: World, monkeypatch: pytest.MonkeyPatch, listener: Commands, mask: Any
+) -> None:
+    """Ids of several types do not compare with $gt and $lt: each must still come exactly once."""
+    rows: list[dict[str, Any]] = [{"_id": n, "n": n} for n in range(-300, 300)]
+    rows += [{"_id": f"t{n:04}", "n": n} for n in range(600)]
+    rows += [{"_id": {"k": n}, "n": n} for n in range(600)] + every_type()[1:]
+    world.production["mixed"].insert_many(rows)
+    monkeypatch.setattr(reading, "RANGE_BYTES", 10_000)
+    one = world.source(listeners=[listener])
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        seen = list(writing.documents(piece for _, piece in one.read(cut, dataset, mask)))
+    one.close()
+    assert sorted(seen) == content(world.production)["mixed"]
+    bounds = [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
+    assert len(bounds) == reading.CURSORS
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.production["many"].insert_many([{"_id": n, "x": "y" * 100} for n in range(5_000)])
+    monkeypatch.setattr(reading, "RANGE_BYTES", 10_000)
+    monkeypatch.setattr(source, "PIECE", 1000)
+    monkeypatch.setattr(source, "BATCH_ROWS", 10)
+    one = world.source()
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        pieces = one.read(cut, dataset, Keep())
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+    one.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("mongo_")]
+
+
+# --- one moment ----------------------------------------------------------------------------------
+
+
+def test_a_server_without_a_cluster_time_says_so(world: World) -> None:
+    one = world.source([])
+    with one.cut() as cut:
+        assert cut.facts["consistent"] is False
+        assert cut.facts["why"].startswith("not a replica set")
+    one.close()
+
+
+def test_every_read_names_the_cuts_cluster_time(
+    run: Any, monkeypatch: pytest.MonkeyPatch, listener: Commands
+) -> None:
+    """What is sent, since the stand-in answers with the newest whatever time is asked for."""
+    recipe = RECIPES["mongo"]
+    command = [*recipe.command("", recipe.home), "--replSet", "rs0"]
+    with isolated(run.start("mongo", command=command)) as world:
+        world.production["many"].insert_many([{"_id": n} for n in range(2_000)])
+        world.production["few"].insert_one({"_id": 1})
+        monkeypatch.setattr(reading, "RANGE_BYTES", 5_000)
+        one = world.source(listeners=[listener])
+        with one.cut() as cut:
+            time_read = bson.Timestamp(*cut.facts["cluster_time"])
+            for dataset in one.datasets(cut):
+                assert sum(rows for rows, _ in one.read(cut, dataset, Keep())) == dataset.rows
+        one.close()
+    finds = [c for c in listener.sent if c.get("find") in ("many", "few")]
+    concerns = [find["readConcern"] for find in finds[1:]]  # the first asks what time it is
+    assert len(concerns) == reading.CURSORS + 1
+    assert all(c == {"level": "snapshot", "atClusterTime": time_read} for c in concerns)
+
+
+# --- what expires --------------------------------------------------------------------------------
+
+
+def expiring(world: World) -> None:
+    """Documents that an index deletes at once, unless something is done about it."""
+    old = datetime.now(UTC) - timedelta(days=30)
+    base = world.production
+    base["sessions"].insert_many(
+        [
+            {"_id": 1, "at": old, "a": {"at": old}},
+            {"_id": 2, "at": [old, "text"], "a": {"at": old}},
+            {"_id": 3, "at": "never"},
+        ]
+    )
+    base["nested"].insert_one({"_id": 1, "list": [{"at": old}, {"at": old}]})
+    far = {"expireAfterSeconds": 10**8}
+    indexes = [
+        {"name": "by_at", "key": {"at": 1}, **far},
+        {"name": "by_a", "key": {"a.at": 1}, **far},
+    ]
+    base.command("createIndexes", "sessions", indexes=indexes)
+    base.command("createIndexes", "nested", indexes=[{"name": "in", "key": {"list.at": 1}, **far}])
+    base.command("create", "measures", timeseries={"timeField": "t"}, expireAfterSeconds=10**8)
+
+
+def expiries(base: Any, name: str) -> dict[str, int]:
+    return {
+        i["name"]: int(i["expireAfterSeconds"])
+        for i in base[name].list_indexes()
+        if "expireAfterSeconds" in i
+    }
+
+
+def test_expiry_is_held_back(world: World) -> None:
+    expiring(world)
+    notes = world.load(ttl="hold")
+    assert expiries(world.playground, "sessions") == {}
+    assert content(world.playground) == content(world.production)
+    assert sorted(notes) == [
+        "measures: documents do not expire here",
+        "nested: index in does not expire documents here",
+        "sessions: index by_a does not expire documents here",
+        "sessions: index by_at does not expire documents here",
+    ]
+
+
+def test_dates_are_shifted_by_the_copys_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    expiring(world)
+    day = 86_400_000
+    described = design.describe
+
+    def yesterday(base: Any, name: str, options: Any, space: Any, now_ms: int) -> Dataset:
+        return described(base, name, options, space, now_ms - day)
+
+    monkeypatch.setattr(design, "describe", yesterday)
+    notes = world.load(ttl="shift")
+    was = {d["_id"]: d for d in world.production["sessions"].find()}
+    now = {d["_id"]: d for d in world.playground["sessions"].find()}
+    for moved, before in (
+        (now[1]["at"], was[1]["at"]),
+        (now[2]["at"][0], was[2]["at"][0]),
+        (now[2]["a"]["at"], was[2]["a"]["at"]),
+    ):
+        assert 0 <= int(moved) - int(before) - day < 60_000
+    assert now[2]["at"][1] == "text" and now[3] == was[3]
+    assert set(expiries(world.playground, "sessions")) == {"by_at", "by_a"}
+    # Each date in an array of documents cannot be named: the index is held back, nothing is moved.
+    assert content(world.playground)["nested"] == content(world.production)["nested"]
+    assert sorted(notes) == [
+        "measures: documents do not expire here",
+        "nested: index in does not expire documents here",
+    ]
+
+
+def test_expiry_is_kept_when_the_policy_says_so(world: World) -> None:
+    expiring(world)
+    assert world.load(ttl="keep") == []
+    assert shape(world.playground) == shape(world.production)
+
+
+def test_what_the_stand_in_cannot_index_is_said_as_the_server_says_it() -> None:
+    """Text and hashed indexes, as `listIndexes` of MongoDB 8 gives them and `createIndexes` takes
+    them back: mongorestore does the same."""
+    text = {
+        "v": 2, "key": {"_fts": "text", "_ftsx": 1}, "name": "words", "weights": {"a": 1, "b": 3},
+        "default_language": "german", "language_override": "language", "textIndexVersion": 3,
+    }  # fmt: skip
+    hashed = {"v": 2, "key": {"h": "hashed"}, "name": "h_hashed"}
+    listed = [design.to_text(design.told(index)) for index in (text, hashed)]
+    dataset = Dataset(store="mongo", name="c", options={"indexes": listed})
+    assert design.indexed(dataset) == [
+        {k: v for k, v in text.items() if k != "v"},
+        {"key": {"h": "hashed"}, "name": "h_hashed"},
+    ]
+    assert list(design.indexed(dataset)[0]["key"]) == ["_fts", "_ftsx"]
+
+
+# --- masked --------------------------------------------------------------------------------------
+
+
+class Renamed(Keep):
+    """Every name becomes another, and odd documents stay behind."""
+
+    def keeps(self, dataset: Dataset) -> bool:
+        return False
+
+    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
+        if document["_id"] % 2:
+            return None
+        return {**document, "name": f"{collection} {document['_id']}"}
+
+
+def test_the_mask_sees_every_document(world: World) -> None:
+    world.production["people"].insert_many([{"_id": n, "name": f"Änn {n}"} for n in range(100)])
+    one = world.source()
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        pieces = list(one.read(cut, dataset, Renamed()))
+    one.close()
+    assert sum(rows for rows, _ in pieces) == 50
+    assert "Änn".encode() not in b"".join(piece for _, piece in pieces)
+    world.load(mask=Renamed())
+    assert list(world.playground["people"].find()) == [
+        {"_id": n, "name": f"people {n}"} for n in range(0, 100, 2)
+    ]
+
+
+# --- load, swap, undo ----------------------------------------------------------------------------
+
+
+def two_loads(world: World) -> None:
+    """A first load is in place; production has moved on."""
+    world.production["a"].insert_one({"_id": 1, "load": 1})
+    world.production["gone"].insert_one({"_id": 1})
+    world.production.command("create", "seen", viewOn="a", pipeline=[])
+    world.load()
+    world.production["a"].update_one({}, {"$set": {"load": 2}})
+    world.production["gone"].drop()
+    world.production["b"].insert_one({"_id": 1})
+
+
+def names(world: World) -> list[str]:
+    found = world.playground.list_collection_names()
+    return sorted(n for n in found if not n.startswith(("sandbox_", "system.")))
+
+
+def test_nothing_is_seen_before_the_swap_and_undo_brings_it_back(world: World) -> None:
+    two_loads(world)
+    before = content(world.playground), shape(world.playground)
+    world.load(swap=False, settle=False)
+    seen = {n: docs for n, docs in content(world.playground).items() if not n.startswith(NEW)}
+    assert seen == before[0]
+    store = world.store()
+    store.swap()
+    store.swap()
+    assert world.playground["a"].find_one() == {"_id": 1, "load": 2}
+    assert [n for n in names(world) if not n.startswith(OLD)] == ["a", "b", "seen"]
+    store.undo()
+    store.undo()
+    store.settle()
+    assert (content(world.playground), shape(world.playground)) == before
+    world.load()
+    assert names(world) == ["a", "b", "seen"]
+    marker = store.marker()
+    assert marker is not None and marker.counts == {"a": 1, "b": 1}
+    store.close()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", range(12))  # commands that change something
+def test_killed_anywhere_in_swap_the_playground_is_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    two_loads(world)
+    before = content(world.playground), shape(world.playground)
+    world.load(swap=False, settle=False)
+    left = [after]
+
+    def tried(name: str) -> Callable[..., Any]:
+        real = getattr(Swapper, name)
+
+        def step(self: Swapper, *arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return real(self, *arguments)
+
+        return step
+
+    steps = ("_move", "_put", "_drop_views", "_make_views", "_finish")
+    with monkeypatch.context() as patched:
+        for name in steps:
+            patched.setattr(Swapper, name, tried(name))
+        store = world.store()
+        with contextlib.suppress(Killed):
+            store.swap()
+        store.close()
+    again = world.store()
+    again.undo()
+    again.settle()
+    again.close()
+    assert (content(world.playground), shape(world.playground)) == before
+
+
+def test_an_unfinished_load_is_never_swapped_in(world: World) -> None:
+    two_loads(world)
+    store, one = world.store(), world.source()
+    with one.cut() as cut:
+        store.stage(one.datasets(cut), b"")
+    with pytest.raises(SandboxError, match="nothing is staged"):
+        store.swap()
+    store.settle()
+    assert names(world) == ["a", "gone", "seen"]
+    one.close(), store.close()
+
+
+@pytest.mark.parametrize("data", [b"\x01", b"\0\0\0\0\0", b"\xff\xff\xff\x7f\0", b"\x10\0\0\0\0"])
+def test_a_damaged_stream(world: World, data: bytes) -> None:
+    two_loads(world)
+    store, one = world.store(), world.source()
+    with one.cut() as cut:
+        datasets = one.datasets(cut)
+    store.stage(datasets, b"")
+    with pytest.raises(SnapshotBroken):
+        store.write(datasets[0], [bson.encode({"_id": 1}), data])
+    store.settle()
+    one.close(), store.close()
+
+
+# --- what is not ours ----------------------------------------------------------------------------
+
+
+def unmark(world: World) -> None:
+    world.playground[MARKER].delete_many({})
+
+
+def mark_as_production(world: World) -> None:
+    marker = {**marker_document(OURS), "environment": "production"}
+    world.playground[MARKER].replace_one({"_id": "marker"}, marker)
+
+
+@pytest.mark.parametrize("harm", [unmark, mark_as_production])
+@pytest.mark.parametrize("act", ["stage", "write", "finish", "swap", "undo", "settle"])
+def test_every_write_refuses(world: World, harm: Callable[[World], None], act: str) -> None:
+    world.playground["mine"].insert_one({"_id": 1})
+    harm(world)
+    store = world.store()
+    arguments: dict[str, Any] = {
+        "stage": ([], b""),
+        "write": (Dataset(store="mongo", name="mine"), [bson.encode({"_id": 2})]),
+        "finish": (OURS,),
+    }
+    with pytest.raises(Refused):
+        getattr(store, act)(*arguments.get(act, ()))
+    store.close()
+    assert content(world.playground) == {"mine": [bson.encode({"_id": 1})]}
+
+
+def test_a_playground_that_is_productions_database_is_refused(world: World) -> None:
+    store = world.store(production=world.playground.name)
+    with pytest.raises(Refused, match="production's"):
+        store.stage([], b"")
+    store.close()
+
+
+def test_another_projects_marker_stops_finish(world: World) -> None:
+    store = world.store()
+    store.stage([], b"")
+    with pytest.raises(Refused, match="not of other"):
+        store.finish(replace(OURS, project="other"))
+    store.close()
+
+
+def test_a_collection_that_nobody_named_is_told(world: World) -> None:
+    world.production["known"].insert_one({})
+    world.production["new"].insert_one({})
+    one = world.source(["known"])
+    with one.cut() as cut, pytest.raises(ConfigError, match="what becomes of new"):
+        one.datasets(cut)
+    one.close()
+
+
+def test_the_reader_cannot_write(world: World) -> None:
+    one = world.source()
+    with pytest.raises(OperationFailure) as caught:
+        one._base["x"].insert_one({})
+    assert caught.value.code == 13
+    one.close()
+    assert not hasattr(one, "write") and not hasattr(one, "swap")
+
+
+def test_wrong_logins_and_addresses(world: World) -> None:
+    space = world.space(world.stem)
+    stranger = Identity(role="reader", name="nobody", secret="hunter2")
+    for endpoint, identity in (
+        (world.endpoint, stranger),
+        (Endpoint(port=1, options={"serverSelectionTimeoutMS": 200}), stranger),  # type: ignore[dict-item]
+    ):
+        with pytest.raises(Unreachable) as caught:
+            Source(Access(endpoint=endpoint, identity=identity, space=space)).ready()
+        assert "hunter2" not in str(caught.value)
+
+
+def test_search_names_collection_and_field(world: World) -> None:
+    world.playground["a"].insert_many(
+        [{"_id": 1, "p": {"q": ["x", {"r": "his name is Änn"}]}}, {"_id": 2, "Änn": 1}]
+    )
+    store = world.store()
+    assert store.search(["Änn", ""]) == ["a", "a.p.q.r"]
+    assert store.search(["nobody"]) == []
+    store.close()
+
+
+def test_what_the_artifact_holds_is_what_mongorestore_reads(world: World) -> None:
+    """A .bson file is documents one after the other."""
+    world.production["types"].insert_many(every_type())
+    one = world.source()
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        stream = b"".join(piece for _, piece in one.read(cut, dataset, Keep()))
+    one.close()
+    assert [bson.encode(d) for d in bson.decode_file_iter(io.BytesIO(stream), LOSSLESS)] == [
+        bson.encode(d) for d in world.production["types"].find()
+    ]

@@ -101,7 +101,8 @@ class Source(Protocol):
         ...
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
-        """What there is, tables in an order that parents come first."""
+        """What there is, tables in an order that parents come first. A dataset whose options name
+        `slices` is read and written as those (`model.slices`), side by side."""
         ...
 
     def catalog(self, cut: Cut) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,6 +154,24 @@ class Dataset:
     rows: int = 0
     bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def slices(dataset: Dataset) -> tuple[Dataset, ...]:
+    """The streams that a dataset is read, kept and written in, side by side: one for each of its
+    options' `slices` where the store names any (ranges of a large table), else the dataset."""
+    ranges = dataset.options.get("slices") or ()
+    if len(ranges) < 2:
+        return (dataset,)
+    rest = {key: value for key, value in dataset.options.items() if key != "slices"}
+    return tuple(
+        replace(
+            dataset,
+            rows=dataset.rows // len(ranges),
+            bytes=dataset.bytes // len(ranges),
+            options={**rest, "slice": number, "of": len(ranges), "range": one},
+        )
+        for number, one in enumerate(ranges)
+    )
 
 
 # --- records, as the Python route of masking sees them -------------------------------------------

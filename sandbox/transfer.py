@@ -18,7 +18,7 @@ from functools import partial
 from sandbox.artifact import Artifact, Writer
 from sandbox.contract import Cut, Mask, Source, Store
 from sandbox.errors import Refused
-from sandbox.model import KINDS, Dataset, Kind, Marker
+from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
 WORKERS = max(4, 2 * (os.cpu_count() or 2))
@@ -204,9 +204,10 @@ def _reading_jobs(
 ) -> list[tuple[int, Callable[[], None]]]:
     jobs: list[tuple[int, Callable[[], None]]] = []
     for kind, one in held.items():
-        meter = Meter("snapshot", kind, one.datasets, report)
+        streams = [part for dataset in one.datasets for part in slices(dataset)]
+        meter = Meter("snapshot", kind, streams, report)
         jobs.append((1 << 62, partial(_read_catalog, kind, one, writer)))
-        for dataset in one.datasets:
+        for dataset in streams:
             jobs.append(
                 (
                     dataset.bytes or dataset.rows,
@@ -260,7 +261,7 @@ def _writing_jobs(
     stop: threading.Event,
     report: Report,
 ) -> list[tuple[int, Callable[[], None]]]:
-    datasets = artifact.datasets(kind)
+    datasets = artifact.streams(kind)
     meter = Meter("load", kind, datasets, report)
     left = [len(datasets)]
     lock = threading.Lock()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from sandbox.artifact.reading import Artifact
+from sandbox.model import KINDS, Dataset
 
 
 def diff(one: Artifact, other: Artifact) -> Iterator[str]:
@@ -15,11 +15,12 @@ def diff(one: Artifact, other: Artifact) -> Iterator[str]:
         if masking[0].get(name) != masking[1].get(name):
             yield f"{name}: {masking[0].get(name)} -> {masking[1].get(name)}"
     yield from _catalog_diff(one, other)
-    parts = [
-        {(p["kind"], p["dataset"]["name"]): p for p in a.manifest["parts"]} for a in (one, other)
+    sides = [
+        {(kind, dataset.name): dataset for kind in KINDS for dataset in a.datasets(kind)}
+        for a in (one, other)
     ]
-    for key in sorted(parts[0].keys() | parts[1].keys()):
-        yield from _part_diff(" ".join(key), parts[0].get(key), parts[1].get(key))
+    for key in sorted(sides[0].keys() | sides[1].keys()):
+        yield from _dataset_diff(" ".join(key), sides[0].get(key), sides[1].get(key))
 
 
 def _catalog_diff(one: Artifact, other: Artifact) -> Iterator[str]:
@@ -30,23 +31,20 @@ def _catalog_diff(one: Artifact, other: Artifact) -> Iterator[str]:
             yield f"{kind}: the schema differs"
 
 
-def _part_diff(
-    name: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None
-) -> Iterator[str]:
+def _dataset_diff(name: str, one: Dataset | None, other: Dataset | None) -> Iterator[str]:
     if one is None or other is None:
         yield f"{name}: only in the {'second' if one is None else 'first'}"
         return
-    yield from _field_diff(name, one["dataset"]["fields"], other["dataset"]["fields"])
-    options = [part["dataset"]["options"] for part in (one, other)]
-    for option in sorted(options[0].keys() | options[1].keys()):
-        if options[0].get(option) != options[1].get(option):
+    yield from _field_diff(name, one, other)
+    for option in sorted(one.options.keys() | other.options.keys()):
+        if one.options.get(option) != other.options.get(option):
             yield f"{name}: {option} differs"
-    if one["rows"] != other["rows"]:
-        yield f"{name}: {one['rows']:,} -> {other['rows']:,} rows"
+    if one.rows != other.rows:
+        yield f"{name}: {one.rows:,} -> {other.rows:,} rows"
 
 
-def _field_diff(name: str, one: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterator[str]:
-    fields = [{field["name"]: field["type"] for field in side} for side in (one, other)]
+def _field_diff(name: str, one: Dataset, other: Dataset) -> Iterator[str]:
+    fields = [{field.name: field.type for field in side.fields} for side in (one, other)]
     for column in sorted(fields[0].keys() | fields[1].keys()):
         before, after = fields[0].get(column, "-"), fields[1].get(column, "-")
         if before != after:

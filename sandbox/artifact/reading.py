@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ MANIFEST = "manifest.json"
 RESULTS = "results.json"
 PARTIAL = ".partial"
 PIECE = 1 << 20  # bytes
+SLICED = frozenset({"slice", "of", "range"})  # options of one stream among several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,20 @@ class Artifact:
 
     def datasets(self, kind: Kind) -> tuple[Dataset, ...]:
         """What was read from one store; `rows` are exact, `bytes` those of the raw stream."""
+        found: dict[str, Dataset] = {}
+        for one in self.streams(kind):
+            known = found.get(one.name)
+            options = {key: value for key, value in one.options.items() if key not in SLICED}
+            found[one.name] = replace(
+                one,
+                options=options,
+                rows=one.rows + (known.rows if known else 0),
+                bytes=one.bytes + (known.bytes if known else 0),
+            )
+        return tuple(found.values())
+
+    def streams(self, kind: Kind) -> tuple[Dataset, ...]:
+        """The same, one for each stream: a large table has several (`model.slices`)."""
         return tuple(
             dataset_from(part["dataset"], rows=part["rows"], size=part["raw_bytes"])
             for part in self.manifest["parts"]
@@ -49,14 +65,22 @@ class Artifact:
         return b"" if entry is None else b"".join(self._stream(entry))
 
     def pieces(self, kind: Kind, dataset: Dataset) -> Iterator[bytes]:
-        """A part's raw stream in pieces of at most 1 MiB, checked on the way.
+        """A stream in pieces of at most 1 MiB, checked on the way; of a whole dataset that was cut
+        into slices, all its streams one after the other.
 
         Raises SnapshotBroken at its end when size or checksum do not match.
         """
-        for part in self.manifest["parts"]:
-            if part["kind"] == kind and part["dataset"]["name"] == dataset.name:
-                return self._stream(part)
-        raise SnapshotBroken(f"there is no part for {dataset.name}", where=f"{self.id}: {kind}")
+        wanted = dataset.options.get("slice")
+        parts = [
+            part
+            for part in self.manifest["parts"]
+            if part["kind"] == kind
+            and part["dataset"]["name"] == dataset.name
+            and wanted in (None, part["dataset"]["options"].get("slice"))
+        ]
+        if not parts:
+            raise SnapshotBroken(f"there is no part for {dataset.name}", where=f"{self.id}: {kind}")
+        return chain.from_iterable(map(self._stream, parts))
 
     def verify(self) -> None:
         """Read every part. Raises SnapshotBroken naming the first that is missing or damaged."""

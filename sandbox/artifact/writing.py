@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -96,7 +97,8 @@ class Writer:
     @contextlib.contextmanager
     def part(self, kind: Kind, dataset: Dataset) -> Iterator[Part]:
         """A stream for one dataset; it counts when the block ends without an error."""
-        path = self._path(kind, f"{file_name(dataset.name)}.zst")
+        number = f"@{dataset.options['slice']}" if "slice" in dataset.options else ""
+        path = self._path(kind, f"{file_name(dataset.name)}{number}.zst")
         with _private(path) as file:
             part = Part(file)
             yield part
@@ -169,7 +171,9 @@ class Writer:
 
     def _take_up(self, parts: list[dict[str, Any]]) -> None:
         """Go on after `parts`; files that they do not name were cut off, and go."""
-        self._parts = parts
+        self._parts = parts = _whole(parts)
+        lines = [{"facts": self._facts}, *parts]  # what is left out must not count next time
+        write_synced(self._folder / JOURNAL, "".join(_line(one) for one in lines))
         known = {self._folder / part["path"] for part in parts}
         for path in self._folder.glob("*/*"):
             if path not in known:
@@ -284,14 +288,29 @@ def file_name(name: str) -> str:
     return f"{safe}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
+def _whole(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the slices of datasets of which some are missing: rows move between ranges, so
+    slices of two moments do not belong together."""
+    seen = Counter((part["kind"], part["dataset"]["name"]) for part in parts)
+    return [
+        part
+        for part in parts
+        if seen[part["kind"], part["dataset"]["name"]] == part["dataset"]["options"].get("of", 1)
+    ]
+
+
 def _private(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
 def _append_synced(path: Path, entry: Mapping[str, Any]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a") as file:
-        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        file.write(_line(entry))
         file.flush()
         os.fsync(file.fileno())
 

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sandbox import artifact as artifacts
 from sandbox.artifact import Artifact, Writer
 from sandbox.artifact.writing import file_name
 from sandbox.errors import ConfigError, Refused, SnapshotBroken
-from sandbox.model import Dataset, Field
+from sandbox.model import Dataset, Field, slices
 
 VIDEOS = Dataset(
     store="postgres",
@@ -423,3 +424,36 @@ def test_export_refuses_a_damaged_snapshot(tmp_path: Path) -> None:
     with pytest.raises(SnapshotBroken):
         artifacts.export(tmp_path / "mine", made.id, tmp_path / "shared.tar")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
+
+
+def cut_in_slices(writer: Writer, numbers: tuple[int, ...]) -> None:
+    whole = replace(VIDEOS, options={"slices": [[0, 9], [9, 20], [20, None]]})
+    for number in numbers:
+        with writer.part("postgres", slices(whole)[number]) as part:
+            part.write(number + 1, b"part %d " % number)
+
+
+def test_slices_are_one_dataset_and_several_streams(tmp_path: Path) -> None:
+    writer = artifacts.create(tmp_path, facts=FACTS)
+    cut_in_slices(writer, (0, 1, 2))
+    made = writer.commit({})
+    (dataset,) = made.datasets("postgres")
+    assert (dataset.name, dataset.rows, dict(dataset.options)) == ("videos", 6, {})
+    assert content(made) == b"part 0 part 1 part 2 "
+    streams = made.streams("postgres")
+    assert [one.options["range"] for one in streams] == [[0, 9], [9, 20], [20, None]]
+    assert b"".join(made.pieces("postgres", streams[1])) == b"part 1 "
+
+
+def test_resume_begins_a_sliced_dataset_again_unless_all_its_slices_are_there(
+    tmp_path: Path,
+) -> None:
+    """Rows move between ranges from one moment to the next."""
+    writer = artifacts.create(tmp_path, facts=FACTS)
+    cut_in_slices(writer, (0, 2))
+    writer.leave()
+    again = artifacts.resume(tmp_path, writer.id, facts=FACTS)
+    assert again.finished("postgres") == frozenset()
+    cut_in_slices(again, (0, 1, 2))
+    again.leave()
+    assert artifacts.resume(tmp_path, writer.id, facts=FACTS).finished("postgres") == {"videos"}

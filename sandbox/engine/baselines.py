@@ -1,7 +1,7 @@
 """Baselines: what a playground's own servers held at one moment, kept as images of theirs.
 
-A baseline is whole when every service of its moment has an image; what is not whole is never
-listed and never used.
+A baseline is whole when every service of its moment has an image of its name; what is not whole is
+never listed and never used. A name is a tag, so that a moment may have several.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import docker
@@ -30,14 +31,24 @@ KILLED = 137  # exit code after SIGKILL
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """`images`: service -> image id. `bytes`: what it adds on disk to what it stands upon, layers
-    that it shares with an older baseline not counted again. `created`: RFC 3339."""
+    """`images`: service -> image id. `created`: RFC 3339. `snapshot`: what it is the loaded state
+    of, "" for a state that was saved later. `bytes`: what it adds on disk to what it stands upon,
+    layers that it shares with an older baseline not counted again."""
 
     name: str
     generation: str
     created: str
     images: Mapping[str, str]
-    bytes: int
+    snapshot: str = ""
+    bytes: int = 0
+
+
+def check_name(name: str) -> str:
+    """`name`, when it can name a baseline. Raises ConfigError."""
+    if not NAME.match(name):
+        hint = "lower-case letters, digits, . _ and -, 41 at most"
+        raise ConfigError(f"{name!r} cannot name a baseline", where="baseline", hint=hint)
+    return name
 
 
 class Baselines:
@@ -50,39 +61,88 @@ class Baselines:
         self._repository = f"sandbox-baseline/{project}"
 
     def all(self) -> tuple[Baseline, ...]:
-        """The whole ones, the newest of each name, oldest first."""
-        newest = {one.name: one for one in self._generations()}
+        """The whole ones, the newest of each name, oldest first; `bytes` are not looked up."""
+        newest = {one.name: one for one in self._named()}
         return tuple(sorted(newest.values(), key=lambda one: one.created))
 
-    def freeze(self, services: Sequence[str], *, name: str, report: Report) -> dict[str, str]:
+    def measured(self) -> tuple[Baseline, ...]:
+        """The same with `bytes`."""
+        counted: set[str] = set()
+        found = []
+        for one in self.all():
+            layers = {
+                layer: size for image in one.images.values() for layer, size in self._own(image)
+            }
+            added = sum(size for layer, size in layers.items() if layer not in counted)
+            counted |= set(layers)
+            found.append(replace(one, bytes=added))
+        return tuple(found)
+
+    def freeze(
+        self,
+        services: Sequence[str],
+        *,
+        name: str,
+        snapshot: str,
+        meanwhile: Callable[[str], None],
+        report: Report,
+    ) -> Baseline:
         """Stop these services cleanly, side by side, keep them as images, start them again.
 
-        Returns service -> image id. Raises Refused where data is in a volume, which no image keeps;
-        SandboxError where a server had to be killed: what it leaves is not clean.
+        `meanwhile` runs while they are stopped, with the new generation; when it fails there is no
+        baseline. Raises Refused where data is in a volume, which no image keeps; SandboxError where
+        a server had to be killed: what it leaves is not clean.
         """
-        if not NAME.match(name):
-            hint = "letters, digits, . _ and -, 41 at most"
-            raise ConfigError(f"{name!r} cannot name a baseline", where="baseline", hint=hint)
+        check_name(name)
         found = {one: cloning.container(self._client, self._project, one) for one in services}
         for service, attributes in found.items():
             cloning.refuse_volumes(attributes, service, self._project)
         first = next(iter(found.values()))
+        facts = {
+            labels.BASELINE: name,
+            labels.GENERATION: secrets.token_hex(4),
+            labels.SERVICES: ",".join(services),
+            labels.OWNER: self._project,
+            labels.SNAPSHOT: snapshot,
+            labels.CREATED: datetime.now(UTC).isoformat(),
+        }
         self._api.tag(first["Image"], self._repository, FREEZING)
         try:
-            _each(found, lambda _, one: self._stop(one))
-            generation = secrets.token_hex(4)
-            made = _each(found, lambda key, one: self._keep(key, one, name, generation, services))
+            each(found, lambda _, one: self._stop(one))
+            meanwhile(facts[labels.GENERATION])
+            made = each(found, lambda key, one: self._keep(key, one, facts))
         finally:
-            _each(found, lambda _, one: self._start(one))
+            each(found, lambda _, one: self._start(one))
             self._untag(FREEZING)
         report(Done(name=f"baseline {name}", detail=", ".join(services)))
-        self._forget(lambda one: one.name == name and one.generation != generation)
-        return made
+        baseline = Baseline(
+            name=name,
+            generation=facts[labels.GENERATION],
+            created=facts[labels.CREATED],
+            images=made,
+            snapshot=snapshot,
+        )
+        self._replaced(baseline)
+        return baseline
+
+    def tag(self, name: str, new: str) -> Baseline:
+        """Give a baseline one more name. Raises ConfigError when there is none called `name`."""
+        check_name(new)
+        for one in self.all():
+            if one.name == name:
+                for service, image in one.images.items():
+                    self._api.tag(image, self._repository, _tag(service, new, one.generation))
+                made = replace(one, name=new)
+                self._replaced(made)
+                return made
+        raise ConfigError(f"there is no baseline {name!r}", hint="./inv baseline lists them")
 
     def prune(self, keep: Collection[str]) -> tuple[str, ...]:
-        """Remove the baselines that are not named; returns those that went. One that a running
-        container stands upon stays until the next reset."""
-        return self._forget(lambda one: one.name not in keep)
+        """Take away every name but these; returns those that went. An image goes with its last
+        name; one that a container stands upon goes after the next reset."""
+        gone = self._forget(lambda one: one.name not in keep)
+        self._collect()
+        return gone
 
     def resume(self, report: Report) -> None:
         """After an interrupted freeze: the servers run again, its half-made images are gone."""
@@ -94,10 +154,7 @@ class Baselines:
         for one in self._api.containers(all=True, filters=filters):
             if labels.in_place(one["Names"][0].lstrip("/")):
                 self._api.start(one["Id"])
-        whole = {image for one in self._generations() for image in one.images.values()}
-        for image in self._images():
-            if image["Id"] not in whole:
-                self._remove(image["Id"])
+        self._collect()
         self._untag(FREEZING)
         message = "an interrupted baseline was thrown away; the servers run again"
         report(Warned(message=message))
@@ -118,45 +175,34 @@ class Baselines:
         watching.healthy(self._client, attributes["Id"], attributes["Name"].lstrip("/"))
 
     def _keep(
-        self,
-        service: str,
-        attributes: Mapping[str, Any],
-        name: str,
-        generation: str,
-        services: Sequence[str],
+        self, service: str, attributes: Mapping[str, Any], facts: Mapping[str, str]
     ) -> str:
         """Commit one stopped container. The image keeps command, environment and labels."""
-        facts = {
-            labels.BASELINE: name,
-            labels.GENERATION: generation,
-            labels.SERVICES: ",".join(services),
-            labels.SERVICE: service,
-            labels.OWNER: self._project,
-        }
-        changes = [f'LABEL {key}="{value}"' for key, value in facts.items()]
-        tag = f"{service}-{name}-{generation}"
-        with cloning.shallow(self._client, attributes, self._depth(attributes) >= DEPTH) as source:
+        own = {**facts, labels.SERVICE: service}
+        changes = [f'LABEL {key}="{value}"' for key, value in own.items()]
+        tag = _tag(service, facts[labels.BASELINE], facts[labels.GENERATION])
+        deep = sum(1 for _ in self._own(attributes["Image"])) >= DEPTH
+        with cloning.shallow(self._client, attributes, deep) as source:
             made = self._api.commit(
                 source, repository=self._repository, tag=tag, pause=False, changes=changes
             )
         return str(made["Id"])
 
-    def _depth(self, attributes: Mapping[str, Any]) -> int:
-        """How many baselines a container stands upon."""
-        return sum(1 for _ in self._chain(attributes["Image"]))
-
-    def _chain(self, image: str) -> list[tuple[str, int]]:
-        """The baselines that an image is made of, itself first: id and its own bytes."""
-        found = []
-        with contextlib.suppress(ImageNotFound):
-            while image:
-                facts = self._api.inspect_image(image)
-                if labels.BASELINE not in (facts["Config"].get("Labels") or {}):
-                    break
-                below = self._api.inspect_image(facts["Parent"]) if facts["Parent"] else {}
-                found.append((str(facts["Id"]), facts["Size"] - below.get("Size", 0)))
-                image = facts["Parent"]
-        return found
+    def _own(self, image: str) -> Iterator[tuple[str, int]]:
+        """The layers that baselines have put upon the plain image, the newest first, each with its
+        bytes. A layer's key names all that is below it: equal layers elsewhere are others."""
+        try:
+            facts = self._api.inspect_image(image)
+            tags = facts["Config"].get("Labels") or {}
+            if labels.GENERATION not in tags:
+                return
+            plain = self._api.inspect_image(tags.get(labels.IMAGE, ""))["RootFS"]["Layers"]
+        except (ImageNotFound, APIError, ValueError, TypeError):
+            return
+        layers = facts["RootFS"]["Layers"]
+        written = self._api.history(image)  # each commit is one entry and one layer
+        for depth in range(len(layers) - len(plain)):
+            yield "/".join(layers[: len(layers) - depth]), int(written[depth]["Size"])
 
     # --- images ----------------------------------------------------------------------------------
 
@@ -166,55 +212,65 @@ class Baselines:
         )
         return found
 
-    def _generations(self) -> list[Baseline]:
-        """Every whole one, oldest first; several may have one name."""
-        groups: dict[str, dict[str, Mapping[str, Any]]] = {}
+    def _named(self) -> list[Baseline]:
+        """Every whole one by each of its names, oldest first; several may have one name."""
+        groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
         for image in self._images():
             tags = image["Labels"]
-            groups.setdefault(tags[labels.GENERATION], {})[tags[labels.SERVICE]] = image
-        counted: set[str] = set()
+            service, generation = tags[labels.SERVICE], tags[labels.GENERATION]
+            for reference in image["RepoTags"] or ():
+                name = _name(reference.rpartition(":")[2], service, generation)
+                if name:
+                    groups.setdefault((name, generation), {})[service] = image
         found = []
-        order = sorted(groups.items(), key=lambda pair: max(i["Created"] for i in pair[1].values()))
-        for generation, images in order:
-            one = next(iter(images.values()))
-            if set(images) != set(one["Labels"][labels.SERVICES].split(",")):
-                continue
-            layers = {k: v for i in images.values() for k, v in self._chain(i["Id"])}
-            found.append(
-                Baseline(
-                    name=one["Labels"][labels.BASELINE],
-                    generation=generation,
-                    created=self._api.inspect_image(one["Id"])["Created"],
-                    images={service: str(image["Id"]) for service, image in images.items()},
-                    bytes=sum(size for layer, size in layers.items() if layer not in counted),
+        for (name, generation), images in groups.items():
+            tags = next(iter(images.values()))["Labels"]
+            if set(images) == set(tags[labels.SERVICES].split(",")):
+                found.append(
+                    Baseline(
+                        name=name,
+                        generation=generation,
+                        created=tags[labels.CREATED],
+                        images={service: str(image["Id"]) for service, image in images.items()},
+                        snapshot=tags.get(labels.SNAPSHOT, ""),
+                    )
                 )
-            )
-            counted |= set(layers)
-        return found
+        return sorted(found, key=lambda one: one.created)
+
+    def _replaced(self, new: Baseline) -> None:
+        """Another state has its name now."""
+        self._forget(lambda one: one.name == new.name and one.generation != new.generation)
+        self._collect()
 
     def _forget(self, unwanted: Callable[[Baseline], bool]) -> tuple[str, ...]:
-        gone = []
-        for one in reversed(self._generations()):  # the newest stand upon the older
-            if unwanted(one) and not self._in_use(one):
-                for image in one.images.values():
-                    self._remove(image)
-                gone.append(one.name)
-        return tuple(reversed(gone))
+        doomed = [one for one in self._named() if unwanted(one)]
+        for one in doomed:
+            for service in one.images:
+                self._untag(_tag(service, one.name, one.generation))
+        return tuple(one.name for one in doomed)
 
-    def _in_use(self, baseline: Baseline) -> bool:
-        """Whether a container stands upon it: half of it must not go."""
-        found = self._api.containers(
-            all=True, filters={"label": f"{labels.PROJECT}={self._project}"}
-        )
-        return bool({one["ImageID"] for one in found} & set(baseline.images.values()))
-
-    def _remove(self, image: str) -> None:
-        with contextlib.suppress(NotFound, APIError):  # a newer one stands upon it: its name goes
-            self._api.remove_image(image, force=True)
+    def _collect(self) -> None:
+        """Remove what no whole baseline names any more: left by an interruption, or until now
+        under a container. The newest go first, because they stand upon the older."""
+        whole = {
+            f"{self._repository}:{_tag(service, one.name, one.generation)}"
+            for one in self._named()
+            for service in one.images
+        }
+        for image in sorted(self._images(), key=_created)[::-1]:
+            names = {name for name in image["RepoTags"] or () if not name.startswith("<none>")}
+            for name in names - whole:
+                self._untag(name.rpartition(":")[2])
+            if not names & whole:
+                with contextlib.suppress(NotFound, APIError):  # something stands upon it
+                    self._api.remove_image(image["Id"])
 
     def _untag(self, tag: str) -> None:
+        """Take a name away; the image stays where a container needs it."""
         with contextlib.suppress(ImageNotFound):
-            self._api.remove_image(f"{self._repository}:{tag}", noprune=True)
+            self._api.remove_image(
+                f"{self._repository}:{tag}", force=True, noprune=tag == FREEZING
+            )
 
 
 def require(client: docker.DockerClient, project: str, service: str, image: str) -> None:
@@ -229,8 +285,22 @@ def require(client: docker.DockerClient, project: str, service: str, image: str)
         raise Refused(f"{image[:19]} is no baseline of {service} of {project}")
 
 
-def _each(found: Mapping[str, Any], job: Callable[[str, Any], Any]) -> dict[str, Any]:
+def each(found: Mapping[str, Any], job: Callable[[str, Any], Any]) -> dict[str, Any]:
     """Do `job` for all side by side; every one ends before the first failure is raised."""
     with ThreadPoolExecutor(max(len(found), 1)) as pool:
         futures = {key: pool.submit(job, key, one) for key, one in found.items()}
     return {key: future.result() for key, future in futures.items()}
+
+
+def _tag(service: str, name: str, generation: str) -> str:
+    return f"{service}-{name}-{generation}"
+
+
+def _name(tag: str, service: str, generation: str) -> str:
+    """The name in a tag; "" when it is no baseline's."""
+    front, back = f"{service}-", f"-{generation}"
+    return tag[len(front) : -len(back)] if tag.startswith(front) and tag.endswith(back) else ""
+
+
+def _created(image: Mapping[str, Any]) -> str:
+    return str(image["Labels"].get(labels.CREATED, ""))

@@ -15,7 +15,14 @@ from sandbox.engine.containers import container_name
 from sandbox.errors import Refused, Unreachable
 
 DATA = "/var/lib/sandbox"  # where the Compose files put every store's data
-OF_IMAGES = (labels.BASELINE, labels.GENERATION, labels.SERVICES, labels.OWNER)
+OF_IMAGES = (
+    labels.BASELINE,
+    labels.GENERATION,
+    labels.SERVICES,
+    labels.OWNER,
+    labels.SNAPSHOT,
+    labels.CREATED,
+)
 
 
 def container(client: docker.DockerClient, project: str, service: str) -> dict[str, Any]:
@@ -56,9 +63,15 @@ def networks(attributes: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def clone(
-    client: docker.DockerClient, attributes: Mapping[str, Any], *, image: str, name: str
+    client: docker.DockerClient,
+    attributes: Mapping[str, Any],
+    *,
+    image: str,
+    name: str,
+    tags: Mapping[str, str] = {},
 ) -> str:
-    """Make, but do not start, a container as `attributes` says, from another image."""
+    """Make, but do not start, a container as `attributes` says, from another image. `tags`: labels
+    that it has besides."""
     api: Any = client.api  # one of its calls has no types
     attached = networks(attributes)
     first = attributes["HostConfig"]["NetworkMode"]
@@ -69,7 +82,8 @@ def clone(
             key: value
             for key, value in (attributes["Config"]["Labels"] or {}).items()
             if key not in OF_IMAGES
-        },
+        }
+        | dict(tags),
         "HostConfig": {**attributes["HostConfig"], "PortBindings": _bindings(attributes)},
     }
     if first in attached:

@@ -173,15 +173,25 @@ class Engine:
 
     @told
     def freeze(
-        self, project: str, services: Sequence[str], *, tag: str, report: Report
-    ) -> dict[str, str]:
-        """Keep these services' data as the baseline `tag`; returns service -> image id.
+        self,
+        project: str,
+        services: Sequence[str],
+        *,
+        name: str,
+        report: Report,
+        snapshot: str = "",
+        meanwhile: Callable[[str], None] = lambda generation: None,
+    ) -> Baseline:
+        """Keep these services' data as the baseline `name`.
 
-        Stops them cleanly, side by side, and starts them again. Raises Refused where data is in a
-        volume; then, as after any failure, they run as before and there is no new baseline.
+        Stops them cleanly, side by side, and starts them again; `meanwhile` runs in between, for
+        what belongs to the same moment. Raises Refused where data is in a volume; then, as after
+        any failure, they run as before and there is no new baseline.
         """
         self._recover(project, report)
-        return Baselines(self.client, project).freeze(services, name=tag, report=report)
+        return Baselines(self.client, project).freeze(
+            services, name=name, snapshot=snapshot, meanwhile=meanwhile, report=report
+        )
 
     @told
     def swap_in(
@@ -191,15 +201,23 @@ class Engine:
         *,
         ready: Callable[[], None],
         report: Report,
+        begin: Callable[[str], None] = lambda swap: None,
     ) -> None:
         """Put containers of these baselines in place of the present ones, all or none.
 
-        `ready` asks the new ones real queries and raises when one does not answer: then the old
-        ones are back, with all that they held. They are removed in the background afterwards.
+        `begin` is told the swap's name before anything changes: `swapped` tells, after an
+        interruption, what became of it. `ready` asks the new ones real queries and raises when one
+        does not answer: then the old ones are back, with all that they held. They are removed in
+        the background afterwards.
         """
         self._recover(project, report)
-        Swap(self.client, project).run(images, ready=ready, report=report)
+        Swap(self.client, project).run(images, begin=begin, ready=ready, report=report)
         sweep_detached(project, detached_environment(self.address))
+
+    @told
+    def swapped(self, project: str, swap: str) -> bool:
+        """Whether that swap's containers are in place; ask after `recover`."""
+        return Swap(self.client, project).in_place(swap)
 
     @told
     def recover(self, project: str, report: Report = silent) -> tuple[str, ...]:
@@ -207,13 +225,19 @@ class Engine:
         return self._recover(project, report)
 
     @told
-    def baselines(self, project: str) -> tuple[Baseline, ...]:
-        """The whole ones, oldest first."""
-        return Baselines(self.client, project).all()
+    def baselines(self, project: str, *, measured: bool = False) -> tuple[Baseline, ...]:
+        """The whole ones, oldest first; with their bytes when `measured`."""
+        known = Baselines(self.client, project)
+        return known.measured() if measured else known.all()
+
+    @told
+    def tag(self, project: str, name: str, new: str) -> Baseline:
+        """Give a baseline one more name."""
+        return Baselines(self.client, project).tag(name, new)
 
     @told
     def prune(self, project: str, *, keep: Collection[str] = ()) -> tuple[str, ...]:
-        """Remove all baselines but these; returns the names that went."""
+        """Take away every name of a baseline but these; returns those that went."""
         return Baselines(self.client, project).prune(keep)
 
     @told

@@ -26,10 +26,13 @@ VOLUME = "com.docker.compose.volume"
 
 REFERENCE = "sandbox.image"  # the image that the file asks for, where another one runs
 NETWORKS = "sandbox.networks"  # full name -> aliases, to put a container back on its networks
-BASELINE = "sandbox.baseline"  # on an image: the name of the state that it keeps
+BASELINE = "sandbox.baseline"  # on an image: the name that its state was first kept under
+SNAPSHOT = "sandbox.snapshot"  # what had been loaded, where nothing had changed since
+CREATED = "sandbox.created"  # RFC 3339 with microseconds: the engine's own has only seconds
 GENERATION = "sandbox.generation"  # images of one moment carry the same
 SERVICES = "sandbox.services"  # all services of that moment
 OWNER = "sandbox.project"  # whose baseline it is
+SWAP = "sandbox.swap"  # on a container: the swap that made it
 DISPOSABLE = "sandbox.disposable"  # on a volume: `down` may remove it when asked to
 
 COMPOSE_VERSION = "2.40.3"  # the version whose labels these are

@@ -26,6 +26,7 @@ from sandbox.report import Report
 from sandbox.report import Step as Done
 
 ROOT = Path(__file__).parents[2]
+SETTLES = 0.3  # seconds
 
 
 class Swap:
@@ -35,18 +36,23 @@ class Swap:
         self._client = client
         self._project = project
 
-    def run(self, images: Mapping[str, str], *, ready: Callable[[], None], report: Report) -> None:
+    def run(
+        self,
+        images: Mapping[str, str],
+        *,
+        begin: Callable[[str], None],
+        ready: Callable[[], None],
+        report: Report,
+    ) -> None:
         """Put containers of `images` in place. When one does not start or `ready` raises, the old
-        ones are back and run, and the failure is raised."""
+        ones are back and run, and the failure is raised. `begin` is told the swap's name when all
+        is prepared and nothing has changed yet."""
         began = time.monotonic()
-        for service, image in images.items():
-            baselines.require(self._client, self._project, service, image)
-        found = {one: cloning.container(self._client, self._project, one) for one in images}
-        for service, attributes in found.items():
-            cloning.refuse_volumes(attributes, service, self._project)
+        found = baselines.each(images, self._look)
         generation = secrets.token_hex(4)
         try:
-            self._all(found, lambda one: self._prepare(one, found[one], images[one], generation))
+            self._all(found, lambda one: self._prepare(found[one], images[one], generation))
+            begin(generation)
             self._all(found, lambda one: self._exchange(found[one], generation))
             ready()
         except BaseException:
@@ -63,6 +69,13 @@ class Swap:
         A swap is decided once one of its old containers is called `gone`: by then every new one
         had answered.
         """
+        done: list[str] = []
+        while self._unfinished():
+            self._quiet()
+            done += self._mend()
+        return tuple(done)
+
+    def _mend(self) -> list[str]:
         staged = self._staged()
         decided = {generation for stage, generation in staged if stage == labels.GONE}
         done = []
@@ -81,7 +94,32 @@ class Swap:
                 for identifier in members.values():
                     _discard(self._client, identifier)
                 done.append(f"removed what was prepared for {', '.join(sorted(members))}")
-        return tuple(done)
+        return done
+
+    def _unfinished(self) -> bool:
+        return any(stage != labels.GONE for stage, _ in self._staged())
+
+    def _quiet(self) -> None:
+        """Wait for what a killed process had asked for: the engine still does it. To look at a
+        container waits until the engine is through with it."""
+        seen: Any = None
+        while seen != (seen := self._look_around()):
+            time.sleep(SETTLES)
+            for identifier, *_ in seen:
+                with contextlib.suppress(NotFound):
+                    self._client.api.inspect_container(identifier)
+
+    def _look_around(self) -> list[Any]:
+        return sorted(
+            (one["Id"], one["Names"], one["State"], sorted(one["NetworkSettings"]["Networks"]))
+            for one in self._listed()
+        )
+
+    def in_place(self, generation: str) -> bool:
+        """Whether the containers that this swap made are there for good, after `recover`."""
+        filters = {"label": [f"{labels.PROJECT}={self._project}", f"{labels.SWAP}={generation}"]}
+        found = self._client.api.containers(all=True, filters=filters)
+        return any(labels.in_place(one["Names"][0].lstrip("/")) for one in found if one["Names"])
 
     def sweep(self) -> int:
         """Remove the old containers of decided swaps; returns how many."""
@@ -97,11 +135,17 @@ class Swap:
 
     # --- one service -----------------------------------------------------------------------------
 
-    def _prepare(
-        self, service: str, attributes: Mapping[str, Any], image: str, generation: str
-    ) -> None:
+    def _look(self, service: str, image: str) -> dict[str, Any]:
+        """The present container. Raises Refused where it, or `image`, is not to be swapped."""
+        baselines.require(self._client, self._project, service, image)
+        attributes = cloning.container(self._client, self._project, service)
+        cloning.refuse_volumes(attributes, service, self._project)
+        return attributes
+
+    def _prepare(self, attributes: Mapping[str, Any], image: str, generation: str) -> None:
         name = labels.staged(_place(attributes), labels.NEXT, generation)
-        cloning.clone(self._client, attributes, image=image, name=name)
+        tags = {labels.SWAP: generation}
+        cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
 
     def _exchange(self, attributes: Mapping[str, Any], generation: str) -> None:
         api, place = self._client.api, _place(attributes)
@@ -143,13 +187,17 @@ class Swap:
 
     def _staged(self) -> dict[tuple[str, str], dict[str, str]]:
         """(stage, generation) -> place -> container id."""
-        filters = {"label": f"{labels.PROJECT}={self._project}"}
         found: dict[tuple[str, str], dict[str, str]] = {}
-        for one in self._client.api.containers(all=True, filters=filters):
+        for one in self._listed():
             match = labels.STAGE.match(one["Names"][0].lstrip("/")) if one["Names"] else None
             if match and one["State"] != "removing":
                 members = found.setdefault((match["stage"], match["generation"]), {})
                 members[match["place"]] = one["Id"]
+        return found
+
+    def _listed(self) -> list[Any]:
+        filters = {"label": f"{labels.PROJECT}={self._project}"}
+        found: list[Any] = self._client.api.containers(all=True, filters=filters)
         return found
 
     def _all(self, members: Iterable[str], job: Callable[[str], None]) -> None:

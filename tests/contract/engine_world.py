@@ -68,8 +68,34 @@ UP = """
 file = compose.parse(given["text"], file="compose.yaml", variables={}, root=given["root"])
 engine.apply(plan(file, engine.observe(given["project"]), project=given["project"]), silent)
 """
+TWO_SLEEPERS = f"""
+x-sleeper: &sleeper
+  image: {BASE}
+  command: sh -c 'mkdir -p /var/lib/sandbox; trap exit TERM; while :; do sleep 0.05; done'
+  tmpfs: [/data]
+  healthcheck: {{test: test -d /var/lib/sandbox, interval: 30s}}
+services:
+  one: {{<<: *sleeper, ports: ["127.0.0.1:0:6379"]}}
+  two: {{<<: *sleeper}}
+"""
+DYING = """
+import threading
+calls, lock = [0], threading.Lock()
+def dying(name):
+    real = getattr(type(engine.client.api), name)
+    def call(*arguments, **options):
+        with lock:
+            calls[0] += 1
+            if calls[0] == given["at"]:
+                os.kill(os.getpid(), 9)
+        return real(*arguments, **options)
+    setattr(type(engine.client.api), name, call)
+for name in ("create_container_from_config", "rename", "pause", "start", "stop", "commit", "tag",
+             "disconnect_container_from_network", "remove_image"):
+    dying(name)
+"""
 FREEZE = """
-engine.freeze(given["project"], given["services"], tag=given["tag"], report=silent)
+engine.freeze(given["project"], ["one", "two"], name="base", report=silent)
 """
 SWAP = """
 engine.swap_in(given["project"], given["images"], ready=lambda: None, report=silent)
@@ -120,6 +146,15 @@ class World:
         running.wait()
         running.stdout.close()
         return alive
+
+    def killed_at(self, call: int, program: str, **given: object) -> bool:
+        """Run `program` in a process that kills itself before its `call`-th change; whether it
+        came to that."""
+        facts = {"project": self.project, "root": str(self.root), "at": call, **given}
+        argv = [sys.executable, "-c", APPLY + DYING + program, json.dumps(facts)]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.returncode != 0
 
     def settle(self) -> None:
         """Wait until the containers that were put aside are gone."""

@@ -1,0 +1,313 @@
+"""Baselines and the swap of containers: all or none, the same outside, whole after any death."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from sandbox.engine import Baseline
+from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
+from sandbox.report import silent
+from tests.contract.engine_world import FREEZE, SWAP, TWO_SLEEPERS, TWO_STORES, World, a_world
+
+BOTH = ("one", "two")
+
+
+@pytest.fixture(scope="module")
+def sleepers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Two services whose data is one file each, with a baseline called `base`."""
+    with a_world(tmp_path_factory.mktemp("sleepers")) as world:
+        world.up(TWO_SLEEPERS)
+        write(world, "base")
+        freeze(world, "base")
+        yield world
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path) as world:
+        world.up(TWO_STORES)
+        yield world
+
+
+def write(world: World, text: str) -> None:
+    for service in BOTH:
+        argv = ["sh", "-c", f"echo {text} > /var/lib/sandbox/x"]
+        world.engine.exec(world.project, service, argv)
+
+
+def held(world: World) -> list[str]:
+    return [
+        world.engine.exec(world.project, one, ["cat", "/var/lib/sandbox/x"]).decode().strip()
+        for one in BOTH
+    ]
+
+
+def freeze(world: World, name: str) -> Baseline:
+    return world.engine.freeze(world.project, BOTH, name=name, report=silent)
+
+
+def baseline(world: World, name: str) -> Baseline:
+    return {one.name: one for one in world.engine.baselines(world.project)}[name]
+
+
+def swap(world: World, name: str, ready: Any = lambda: None) -> None:
+    images = baseline(world, name).images
+    world.engine.swap_in(world.project, images, ready=ready, report=silent)
+
+
+def outside(world: World) -> dict[str, Any]:
+    """What a client, Compose and a person see of the containers."""
+    found = {}
+    for service in BOTH:
+        attributes = world.container(service).attrs
+        networks = attributes["NetworkSettings"]["Networks"]
+        short = attributes["Id"][:12]
+        found[service] = {
+            "name": attributes["Name"],
+            "labels": {
+                key: value
+                for key, value in attributes["Config"]["Labels"].items()
+                if not key.startswith("sandbox.")
+            },
+            "ports": attributes["NetworkSettings"]["Ports"],
+            "aliases": {n: sorted(set(v["Aliases"]) - {short}) for n, v in networks.items()},
+            "environment": sorted(attributes["Config"]["Env"]),
+            "command": attributes["Config"]["Cmd"],
+            "health": attributes["Config"]["Healthcheck"],
+            "limits": {k: attributes["HostConfig"][k] for k in ("Tmpfs", "Memory", "ShmSize")},
+        }
+    return found
+
+
+def client(world: World, service: str) -> redis.Redis:
+    port = world.engine.published(world.project, service, 6379)
+    return redis.Redis("127.0.0.1", port, socket_timeout=5)
+
+
+def answers(world: World) -> None:
+    """Wait for the first answer of both."""
+    began = time.monotonic()
+    for service in BOTH:
+        while True:
+            try:
+                with client(world, service) as one:
+                    one.ping()
+                break
+            except redis.RedisError:
+                assert time.monotonic() - began < 20
+                time.sleep(0.02)
+
+
+# --- what comes back ----------------------------------------------------------------------------
+
+
+def test_data_comes_back_and_outside_nothing_changes(stores: World) -> None:
+    first, second = client(stores, "one"), client(stores, "two")
+    answers(stores)
+    first.set("a", "1")
+    second.rpush("b", 1, 2, 3)
+    stores.engine.freeze(stores.project, BOTH, name="loaded", snapshot="s1", report=silent)
+    before, answered = outside(stores), []
+    for _ in range(2):
+        first.flushall()
+        second.set("junk", "x")
+        swap(stores, "loaded", ready=lambda: answered.append(answers(stores)))
+        # The clients are still the ones that were open before: they come back by themselves.
+        assert first.get("a") == b"1"
+        assert (second.lrange("b", 0, -1), second.get("junk")) == ([b"1", b"2", b"3"], None)
+        assert outside(stores) == before
+    assert len(answered) == 2
+    stores.settle()
+    assert stores.names() == [f"{stores.project}-one-1", f"{stores.project}-two-1"]
+    assert stores.up(TWO_STORES).changes == ()
+    assert baseline(stores, "loaded").snapshot == "s1"
+
+
+@pytest.mark.parametrize("how", ["the query fails", "a server does not start"])
+def test_when_one_does_not_come_up_the_old_ones_stay(
+    sleepers: World, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(sleepers, "mine")
+    before = {service: sleepers.container(service).id for service in BOTH}
+
+    def no() -> None:
+        raise Unreachable("it does not answer")
+
+    if how == "a server does not start":
+        real = type(sleepers.engine.client.api).start
+
+        def start(api: Any, container: str, *arguments: Any, **options: Any) -> Any:
+            if container == f"{sleepers.project}-two-1":
+                api.remove_container(container)  # the engine's own words are what is told
+            return real(api, container, *arguments, **options)
+
+        monkeypatch.setattr(type(sleepers.engine.client.api), "start", start)
+    with pytest.raises(SandboxError, match="answer" if how == "the query fails" else "start|refus"):
+        swap(sleepers, "base", ready=no)
+    monkeypatch.undo()
+    assert {service: sleepers.container(service).id for service in BOTH} == before
+    assert held(sleepers) == ["mine", "mine"]
+    assert len(sleepers.names()) == 2
+    assert sleepers.up(TWO_SLEEPERS).changes == ()
+
+
+# --- interrupted --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [2, 3, 5, 7, 9, 11, 13, 14])
+def test_killed_during_a_swap_it_is_the_old_or_the_new_one_whole(
+    sleepers: World, call: int
+) -> None:
+    write(sleepers, "mine")
+    images = baseline(sleepers, "base").images
+    assert sleepers.killed_at(call, SWAP, images=images)
+    sleepers.engine.recover(sleepers.project)
+    assert held(sleepers) == (["base", "base"] if call == 14 else ["mine", "mine"])
+    sleepers.settle()
+    assert len(sleepers.names()) == 2
+    assert sleepers.up(TWO_SLEEPERS).changes == ()
+
+
+def test_the_swap_s_name_tells_what_became_of_it(sleepers: World) -> None:
+    images, begun = baseline(sleepers, "base").images, []
+
+    def no() -> None:
+        raise Unreachable("it does not answer")
+
+    for ready in (no, lambda: None):
+        try:
+            sleepers.engine.swap_in(
+                sleepers.project, images, begin=begun.append, ready=ready, report=silent
+            )
+        except Unreachable:
+            continue
+    assert [sleepers.engine.swapped(sleepers.project, one) for one in begun] == [False, True]
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5, 7])
+def test_killed_during_a_freeze_the_servers_run_and_the_old_baseline_stays(
+    sleepers: World, call: int
+) -> None:
+    write(sleepers, "mine")
+    before = baseline(sleepers, "base")
+    assert sleepers.killed_at(call, FREEZE)
+    sleepers.engine.recover(sleepers.project)
+    assert held(sleepers) == ["mine", "mine"]
+    after = baseline(sleepers, "base")
+    if call < 7:
+        assert after == before
+    swap(sleepers, "base")
+    assert held(sleepers) == (["mine", "mine"] if after != before else ["base", "base"])
+    write(sleepers, "base")
+    freeze(sleepers, "base")
+
+
+# --- names and space ----------------------------------------------------------------------------
+
+
+def test_a_second_name_outlives_the_first_and_space_is_counted_once(sleepers: World) -> None:
+    megabytes = ["sh", "-c", "head -c 3000000 /dev/urandom > /var/lib/sandbox/big"]
+    sleepers.engine.exec(sleepers.project, "one", megabytes)
+    write(sleepers, "kept")
+    freeze(sleepers, "big")
+    sleepers.engine.tag(sleepers.project, "big", "bug-7")
+    sizes = {
+        one.name: one.bytes for one in sleepers.engine.baselines(sleepers.project, measured=True)
+    }
+    assert set(sizes) == {"base", "big", "bug-7"}
+    assert 3_000_000 <= sizes["big"] + sizes["bug-7"] < 3_500_000
+    write(sleepers, "other")
+    freeze(sleepers, "big")  # another state takes the name
+    assert sleepers.engine.prune(sleepers.project, keep=["base", "bug-7"]) == ("big",)
+    swap(sleepers, "bug-7")
+    assert held(sleepers) == ["kept", "kept"]
+    sleepers.settle()
+    swap(sleepers, "base")
+    sleepers.settle()
+    assert sleepers.engine.prune(sleepers.project, keep=["base"]) == ("bug-7",)
+    assert len(sleepers.engine.client.images.list(f"sandbox-baseline/{sleepers.project}")) == 2
+
+
+def test_baselines_upon_baselines_do_not_pile_up(sleepers: World) -> None:
+    def layers(name: str) -> int:
+        image = baseline(sleepers, name).images["one"]
+        return len(sleepers.engine.client.images.get(image).attrs["RootFS"]["Layers"])
+
+    plain = len(sleepers.engine.client.images.get(sleepers.image).attrs["RootFS"]["Layers"])
+    for number in range(5):
+        write(sleepers, f"state-{number}")
+        freeze(sleepers, "pile")
+        write(sleepers, "mine")
+        swap(sleepers, "pile")
+        assert held(sleepers) == [f"state-{number}"] * 2
+        assert layers("pile") - plain <= 4
+    sleepers.engine.prune(sleepers.project, keep=["base"])
+
+
+def test_a_name_that_is_none(sleepers: World) -> None:
+    for name in ("", "Ä", "a b", "-x", "x" * 42):
+        with pytest.raises(ConfigError, match="cannot name a baseline"):
+            freeze(sleepers, name)
+    with pytest.raises(ConfigError, match="there is no baseline 'nowhere'"):
+        sleepers.engine.tag(sleepers.project, "nowhere", "here")
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_a_server_with_its_data_in_a_volume_is_neither_kept_nor_swapped(
+    sleepers: World, tmp_path: Path
+) -> None:
+    """Production's data is in a volume: no reset can ever reach it."""
+    images = baseline(sleepers, "base").images
+    with a_world(tmp_path) as other:
+        text = TWO_SLEEPERS.replace("tmpfs: [/data]", "volumes: ['data:/data']")
+        other.up(text + "volumes: {data: }\n")
+        before = {service: other.container(service).id for service in BOTH}
+        with pytest.raises(Refused, match="keeps /data in a volume"):
+            freeze(other, "base")
+        with pytest.raises(Refused, match="is no baseline of (one|two) of"):
+            other.engine.swap_in(other.project, images, ready=lambda: None, report=silent)
+        assert {service: other.container(service).id for service in BOTH} == before
+        assert {one.state for one in other.engine.status(other.project)} == {"running"}
+
+
+def test_a_server_that_had_to_be_killed_leaves_no_baseline(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        text = TWO_SLEEPERS.replace("trap exit TERM", "trap : TERM")
+        world.up(text.replace("  tmpfs:", "  stop_grace_period: 1s\n  tmpfs:"))
+        with pytest.raises(SandboxError, match="did not stop within 1 s"):
+            freeze(world, "base")
+        assert world.engine.baselines(world.project) == ()
+        assert {one.state for one in world.engine.status(world.project)} == {"running"}
+
+
+def test_what_fails_meanwhile_leaves_no_baseline(sleepers: World) -> None:
+    before = sleepers.engine.baselines(sleepers.project)
+
+    def full(generation: str) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        sleepers.engine.freeze(
+            sleepers.project, BOTH, name="base", meanwhile=full, report=silent
+        )
+    assert sleepers.engine.baselines(sleepers.project) == before
+    assert {one.state for one in sleepers.engine.status(sleepers.project)} == {"running"}
+
+
+def test_docker_compose_lists_what_was_swapped_in(sleepers: World) -> None:
+    from tests.interop.test_compose_cli import compose
+
+    swap(sleepers, "base")
+    sleepers.settle()  # until then it lists those that are on their way out, too
+    lines = compose("-p", sleepers.project, "ps", "--format", "json").splitlines()
+    found = {one["Service"]: one["Name"] for one in map(json.loads, lines)}
+    assert found == {one: f"{sleepers.project}-{one}-1" for one in BOTH}

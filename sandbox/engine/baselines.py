@@ -174,9 +174,7 @@ class Baselines:
         self._api.start(attributes["Id"])
         watching.healthy(self._client, attributes["Id"], attributes["Name"].lstrip("/"))
 
-    def _keep(
-        self, service: str, attributes: Mapping[str, Any], facts: Mapping[str, str]
-    ) -> str:
+    def _keep(self, service: str, attributes: Mapping[str, Any], facts: Mapping[str, str]) -> str:
         """Commit one stopped container. The image keeps command, environment and labels."""
         own = {**facts, labels.SERVICE: service}
         changes = [f'LABEL {key}="{value}"' for key, value in own.items()]
@@ -268,9 +266,7 @@ class Baselines:
     def _untag(self, tag: str) -> None:
         """Take a name away; the image stays where a container needs it."""
         with contextlib.suppress(ImageNotFound):
-            self._api.remove_image(
-                f"{self._repository}:{tag}", force=True, noprune=tag == FREEZING
-            )
+            self._api.remove_image(f"{self._repository}:{tag}", force=True, noprune=tag == FREEZING)
 
 
 def require(client: docker.DockerClient, project: str, service: str, image: str) -> None:

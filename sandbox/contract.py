@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 from sandbox.model import (
     Attempt,
@@ -24,6 +24,7 @@ from sandbox.model import (
     Marker,
     Point,
     Space,
+    Start,
 )
 
 
@@ -126,6 +127,32 @@ class Source(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Subsetting(Protocol):
+    """A source whose datasets refer to one another, so that some rows can be read as a whole."""
+
+    def subset(
+        self,
+        cut: Cut,
+        starts: Mapping[str, Start],
+        *,
+        loose: Mapping[str, Sequence[str]],
+        settings: Mapping[str, str],
+    ) -> Sequence[str]:
+        """Choose rows, for every `read` in this cut: those of `starts`, all that they refer to, and
+        what refers to them where that is asked. `loose`: columns, by table, whose references do not
+        count, since they will be null. Returns the datasets that are no longer read whole."""
+        ...
+
+    def chosen(self, cut: Cut, dataset: Dataset, field: str) -> Iterator[str]:
+        """Distinct values, as text, of one field in the rows that were chosen."""
+        ...
+
+    def expected(self, cut: Cut, dataset: Dataset) -> int:
+        """Exactly how many rows `read` will give."""
+        ...
 
 
 class Store(Source, Protocol):

@@ -174,6 +174,17 @@ def slices(dataset: Dataset) -> tuple[Dataset, ...]:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a subset begins in one table. `where`: SQL, None for only what others refer to;
+    `children`: also every row that refers to these, and so on, or only rows of the tables that are
+    listed; `line`: where it is declared."""
+
+    where: str | None = None
+    children: bool | tuple[str, ...] = False
+    line: str = ""
+
+
 # --- records, as the Python route of masking sees them -------------------------------------------
 
 

@@ -14,10 +14,11 @@ from sandbox.masking.policy import Policy
 from sandbox.masking.pseudonyms import FORMS, Pseudonyms, read_key
 from sandbox.masking.rules import Rule, Tree
 from sandbox.masking.strategies import Function, Tools, make
+from sandbox.masking.subset import ROWS, Links, Values, loose, starts
 from sandbox.masking.suggest import suggest
 from sandbox.masking.tables import Table
 from sandbox.masking.trees import Walker
-from sandbox.model import Dataset, Entry, FileEntry, Point
+from sandbox.model import Dataset, Entry, FileEntry, Point, Start
 
 MOST = 1000  # uncovered names that are kept
 
@@ -59,6 +60,7 @@ class PolicyMask:
             for name, rules in policy.files.items()
         }
         self._points = 0
+        self._links = Links.of(policy)
 
     def _walker(self, place: str, tree: Tree) -> Walker:
         def uncovered(path: str, value: Any) -> None:
@@ -104,6 +106,24 @@ class PolicyMask:
             found["qdrant.vector: vector"] = self._points
         return {name: count for name, count in sorted(found.items()) if count}
 
+    # --- a subset (docs/subset.md) ---------------------------------------------------------------
+
+    @property
+    def starts(self) -> Mapping[str, Start]:
+        return starts(self._policy, self._pseudonyms)
+
+    def loose(self, tables: Iterable[Dataset]) -> Mapping[str, Sequence[str]]:
+        return loose(self._policy, tables)
+
+    @property
+    def linked(self) -> Sequence[tuple[str, str]]:
+        """The (table, column) pairs that places in other stores are declared to refer to."""
+        return self._links.targets
+
+    def follow(self, values: Mapping[tuple[str, str], Values]) -> None:
+        """From now on, what refers to none of these values does not come along."""
+        self._links = self._links.within(values)
+
     # --- PostgreSQL -----------------------------------------------------------------------------
 
     @property
@@ -111,7 +131,8 @@ class PolicyMask:
         domains = {"enum", "ip", "date"}
         for tree in self._policy.postgres.values():
             domains |= {rule.strategy for rule in tree.rules()}
-        wanted = {d for d in domains if d in FORMS or d in ("enum", "ip", "date")}
+        domains |= {ROWS} if self._policy.rows else set()
+        wanted = {d for d in domains if d in FORMS or d in ("enum", "ip", "date", ROWS)}
         return sql.settings(self._pseudonyms, wanted)
 
     def columns(self, table: Dataset) -> Mapping[str, str]:
@@ -150,12 +171,22 @@ class PolicyMask:
     # --- records --------------------------------------------------------------------------------
 
     def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
+        if self._links.active:
+            followed = self._links.document(collection, document)
+            if followed is None:
+                return None
+            document = followed
         walker = self._collections.get(collection)
         if walker is None:
             walker = self._collections[collection] = self._walker(f"mongo.{collection}", Tree())
         return walker.document(document)
 
     def point(self, collection: str, point: Point) -> Point | None:
+        if self._links.active:
+            followed = self._links.point(point)
+            if followed is None:
+                return None
+            point = followed
         self._points += 1
         vector: Any = point.vector
         if isinstance(vector, Mapping) and "indices" not in vector:
@@ -181,9 +212,12 @@ class PolicyMask:
         return function(vector)
 
     def entry(self, entry: Entry) -> Entry | None:
-        return self._keys.entry(entry)
+        followed = self._links.entry(entry) if self._links.active else entry
+        return None if followed is None else self._keys.entry(followed)
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
+        if self._links.active and not self._links.file(directory, file):
+            return None
         held = self._directories.get(directory)
         if held is None:
             self._told(f"files.{directory}", "a directory without rules")
@@ -195,6 +229,8 @@ class PolicyMask:
         return iter(()) if held is None else held.content(file, stream)
 
     def keeps(self, dataset: Dataset) -> bool:
+        if self._links.active and dataset.store != "postgres":
+            return False
         if dataset.store == "postgres":
             made = self._table(dataset)
             return not (made.expressions or made.texts or made.uncovered or self.where(dataset))

@@ -52,12 +52,12 @@ class FileRule:
 
 @dataclass(frozen=True, kw_only=True)
 class RowRule:
-    """Which rows of a table or documents of a collection come along."""
+    """Which rows of a table come along; what they refer to always does (docs/subset.md)."""
 
-    where: str = ""  # SQL, PostgreSQL only
+    where: str = ""  # SQL
     percent: float = 100.0
-    by: str = ""  # the field whose value decides
-    children: bool = False  # and what refers to them
+    by: str = ""  # the column whose value decides
+    children: bool | tuple[str, ...] = False  # and what refers to them: all, or these tables' rows
     line: str = ""
 
 
@@ -295,11 +295,16 @@ class _Reader:
                 raise self.fail((*place, "rows"), 'write a percentage, "10%"')
             if not table.get("by"):
                 raise self.fail(place, "a percentage needs `by`, the field that decides")
+        children = table.get("children", False)
+        if not isinstance(children, bool):
+            if not isinstance(children, list) or not all(isinstance(one, str) for one in children):
+                raise self.fail((*place, "children"), "true, or a list of tables")
+            children = tuple(children)
         return RowRule(
             where=str(table.get("where", "")),
             percent=percent,
             by=str(table.get("by", "")),
-            children=bool(table.get("children", False)),
+            children=children,
             line=self.where(place),
         )
 

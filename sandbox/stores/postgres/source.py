@@ -9,15 +9,18 @@ import json
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.errors import SandboxError
-from sandbox.model import Dataset, Kind, Marker
+from sandbox.errors import ConfigError, SandboxError
+from sandbox.model import Dataset, Kind, Marker, Start
 from sandbox.stores.postgres import catalog, copytext
+from sandbox.stores.postgres.keysets import give
+from sandbox.stores.postgres.references import references
 from sandbox.stores.postgres.session import (
     Connection,
     connect,
@@ -28,6 +31,7 @@ from sandbox.stores.postgres.session import (
     rows,
     space_of,
 )
+from sandbox.stores.postgres.subset import Chosen, Closure
 
 PIECE = 1 << 20  # bytes
 READ_ONLY = (
@@ -46,6 +50,7 @@ class Shared:
     holder: Connection
     free: queue.SimpleQueue[Connection]
     made: list[Connection]
+    chosen: dict[str, Chosen] = field(default_factory=dict)  # by table; others are read whole
 
 
 class PostgresSource:
@@ -163,9 +168,12 @@ class PostgresSource:
         expressions, texts = mask.columns(dataset), mask.texts(dataset)
         columns = [field.name for field in dataset.fields if not field.generated]
         text = bool(texts) or bool(dataset.options.get("text"))
-        query = self._query(dataset, columns, expressions, mask.where(dataset), text)
+        chosen = cut.token.chosen.get(dataset.name, WHOLE)
+        where = _both(mask.where(dataset), chosen.where)
+        query = self._query(dataset, columns, expressions, where, text)
         change = copytext.changer(columns, texts) if texts else None
-        with self._worker(cut, mask.settings) as connection:
+        with self._worker(cut, {**chosen.settings, **mask.settings}) as connection:
+            give(connection, chosen.keys)
             try:
                 yield from _pieces(connection, query, change)
             except psycopg.Error as error:
@@ -185,6 +193,51 @@ class PostgresSource:
                     for (value,) in cursor:
                         if value is not None:
                             yield value
+
+    def subset(
+        self,
+        cut: Cut,
+        starts: Mapping[str, Start],
+        *,
+        loose: Mapping[str, Sequence[str]],
+        settings: Mapping[str, str],
+    ) -> Sequence[str]:
+        """See `contract.Subsetting`. Held in the cut, as keys of 8 bytes."""
+        datasets = self.datasets(cut)
+        names = [dataset.name for dataset in datasets]
+        for table, start in starts.items():
+            if table not in names:
+                raise ConfigError(f"there is no table {table} that is copied", where=start.line)
+        with self._worker(cut, settings) as connection:
+            found = references(connection, self._space.schema, names, loose)
+            closure = Closure(connection, self._space.schema, datasets, found, starts)
+            chosen = closure.run()
+        cut.token.chosen.update({t: replace(one, settings=settings) for t, one in chosen.items()})
+        return tuple(cut.token.chosen)
+
+    def chosen(self, cut: Cut, dataset: Dataset, field: str) -> Iterator[str]:
+        query = sql.SQL("SELECT DISTINCT {}::text").format(name(field))
+        return (value for value in self._ask(cut, dataset, query) if value is not None)
+
+    def expected(self, cut: Cut, dataset: Dataset) -> int:
+        return int(*self._ask(cut, dataset, sql.SQL("SELECT count(*)")))
+
+    def _ask(self, cut: Cut, dataset: Dataset, select: sql.Composable) -> Iterator[Any]:
+        """The only column of a query over the rows of a table that are read in this cut."""
+        chosen = cut.token.chosen.get(dataset.name, WHOLE)
+        query = select + sql.SQL(" FROM ") + self._from(dataset)
+        query += sql.SQL(f" WHERE {chosen.where or 'true'}")
+        with self._worker(cut, chosen.settings) as connection:
+            give(connection, chosen.keys)
+            with connection.cursor(name="sandbox_chosen") as cursor:
+                cursor.itersize = 5000
+                cursor.execute(query)
+                for (value,) in cursor:
+                    yield value
+
+    def _from(self, dataset: Dataset) -> sql.Composed:
+        only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
+        return only + name(self._space.schema, dataset.name)
 
     def count(self) -> Mapping[str, int]:
         return {
@@ -251,6 +304,13 @@ class PostgresSource:
             connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
         yield connection
         shared.free.put(connection)  # not after an error: its transaction is broken
+
+
+WHOLE = Chosen(where="")
+
+
+def _both(where: str, more: str) -> str:
+    return f"({where}) AND ({more})" if where and more else where or more
 
 
 def _pieces(

@@ -60,7 +60,7 @@ class PolicyMask:
             for name, rules in policy.files.items()
         }
         self._points = 0
-        self._links = Links.of(policy)
+        self.links = Links.of(policy)
 
     def _walker(self, place: str, tree: Tree) -> Walker:
         def uncovered(path: str, value: Any) -> None:
@@ -118,11 +118,22 @@ class PolicyMask:
     @property
     def linked(self) -> Sequence[tuple[str, str]]:
         """The (table, column) pairs that places in other stores are declared to refer to."""
-        return self._links.targets
+        return self.links.targets
+
+    @property
+    def subset(self) -> dict[str, Any]:
+        """What the manifest says of [rows] and [links]. A filter may name a person, so its text is
+        left to the policy."""
+        rows = {
+            table: {"filtered": bool(rule.where), "percent": rule.percent, "by": rule.by,
+                    "children": rule.children}
+            for table, rule in self._policy.rows.items()
+        }  # fmt: skip
+        return {"rows": rows, "links": dict(self._policy.links), "values": self.links.kept()}
 
     def follow(self, values: Mapping[tuple[str, str], Values]) -> None:
         """From now on, what refers to none of these values does not come along."""
-        self._links = self._links.within(values)
+        self.links = self.links.within(values)
 
     # --- PostgreSQL -----------------------------------------------------------------------------
 
@@ -171,8 +182,8 @@ class PolicyMask:
     # --- records --------------------------------------------------------------------------------
 
     def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
-        if self._links.active:
-            followed = self._links.document(collection, document)
+        if self.links.active:
+            followed = self.links.document(collection, document)
             if followed is None:
                 return None
             document = followed
@@ -182,8 +193,8 @@ class PolicyMask:
         return walker.document(document)
 
     def point(self, collection: str, point: Point) -> Point | None:
-        if self._links.active:
-            followed = self._links.point(point)
+        if self.links.active:
+            followed = self.links.point(point)
             if followed is None:
                 return None
             point = followed
@@ -212,11 +223,11 @@ class PolicyMask:
         return function(vector)
 
     def entry(self, entry: Entry) -> Entry | None:
-        followed = self._links.entry(entry) if self._links.active else entry
+        followed = self.links.entry(entry) if self.links.active else entry
         return None if followed is None else self._keys.entry(followed)
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
-        if self._links.active and not self._links.file(directory, file):
+        if self.links.active and not self.links.file(directory, file):
             return None
         held = self._directories.get(directory)
         if held is None:
@@ -229,7 +240,7 @@ class PolicyMask:
         return iter(()) if held is None else held.content(file, stream)
 
     def keeps(self, dataset: Dataset) -> bool:
-        if self._links.active and dataset.store != "postgres":
+        if self.links.active and dataset.store != "postgres":
             return False
         if dataset.store == "postgres":
             made = self._table(dataset)

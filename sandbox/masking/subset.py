@@ -150,9 +150,17 @@ class Links:
     def targets(self) -> Sequence[Target]:
         return tuple(dict.fromkeys(link.target for link in self.links))
 
+    def kept(self) -> dict[str, int]:
+        """How many values each column that is linked to still has, for the manifest."""
+        return {f"{table}.{column}": len(held) for (table, column), held in self.values.items()}
+
     @property
     def active(self) -> bool:
         return bool(self.values)
+
+    def of_store(self, store: str) -> bool:
+        """Whether the store follows a subset, now that rows have been chosen."""
+        return self.active and any(link.store == store for link in self.links)
 
     def within(self, values: Mapping[Target, Values]) -> Links:
         """Links to a table that is read whole are left out: they let everything through."""
@@ -163,7 +171,7 @@ class Links:
         return self._fields("mongo", collection, document)
 
     def point(self, point: Point) -> Point | None:
-        for link in self._of("qdrant"):
+        for link in self._among("qdrant"):
             if link.name == "id" and point.id not in self.values[link.target]:
                 return None
         payload = self._fields("qdrant", "payload", point.payload)
@@ -171,7 +179,7 @@ class Links:
 
     def entry(self, entry: Entry) -> Entry | None:
         name = entry.key.decode("utf-8", "surrogateescape")
-        for link in self._of("redis"):
+        for link in self._among("redis"):
             assert link.template is not None
             if not link.path:
                 part = link.part(name)
@@ -190,18 +198,18 @@ class Links:
         elif file.type == "symlink":
             there = posixpath.join(posixpath.dirname(file.path), file.target)
             paths += [posixpath.normpath(there), posixpath.normpath(there) + "/"]
-        for link in self._of("files", directory):
+        for link in self._among("files", directory):
             for path in paths:
                 part = link.part(path)
                 if part is not None and part not in self.values[link.target]:
                     return False
         return True
 
-    def _of(self, store: str, name: str = "") -> list[Link]:
+    def _among(self, store: str, name: str = "") -> list[Link]:
         return [one for one in self.links if one.store == store and name in ("", one.name)]
 
     def _fields(self, store: str, name: str, document: dict[str, Any]) -> dict[str, Any] | None:
-        for link in self._of(store, name):
+        for link in self._among(store, name):
             kept, document = _pruned(document, link.path, self.values[link.target])
             if not kept:
                 return None

@@ -18,6 +18,7 @@ from sandbox.report import Step
 from sandbox.transfer import Held, take
 from sandbox.workflows import leaks
 from sandbox.workflows.session import Session
+from sandbox.workflows.subset import choose, expected
 
 KEY = "masking/key"  # the vault's name of the key that every pseudonym comes from
 
@@ -60,16 +61,17 @@ def snapshot(session: Session) -> Taken:
             _refuse_playground(kind, source.marker())
         writer = artifacts.create(session.project.snapshots, facts=_about(session))
         started = time.monotonic()
+        chosen: dict[str, Any] = {}
         try:
             cuts = take(
                 sources,
                 mask,
                 writer,
-                check=lambda held: _check_columns(mask, held),
+                check=lambda held: chosen.update(_check_columns(mask, held)),
                 after=lambda held: None,
                 report=session.report,
             )
-            made = writer.commit({"cuts": cuts, "masking": receipt(mask)})
+            made = writer.commit({"cuts": cuts, "masking": receipt(mask)} | chosen)
         except BaseException:
             writer.discard()
             raise
@@ -79,17 +81,20 @@ def snapshot(session: Session) -> Taken:
 
 
 def plan(session: Session) -> dict[str, Any]:
-    """What a snapshot would read, without reading a row: `--dry-run`."""
+    """What a snapshot would read: `--dry-run`. Without a subset no row is read, and rows are
+    estimates; of a subset they are counted."""
     mask = open_mask(session.project)
     found: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     for kind, source in session.sources().items():
         with source.cut() as cut:
-            datasets = source.datasets(cut)
+            one = Held(source=source, cut=cut, datasets=tuple(source.datasets(cut)))
             if kind == "postgres":
-                for dataset in datasets:
+                for dataset in one.datasets:
                     mask.columns(dataset)
-            found[kind] = {dataset.name: dataset.rows for dataset in datasets}
-    return {"datasets": found, "uncovered": dict(mask.uncovered)}
+                chosen = choose(mask, one)
+            found[kind] = expected(mask, one)
+    return {"datasets": found, "uncovered": dict(mask.uncovered)} | chosen
 
 
 def _search(session: Session, made: Artifact, mask: PolicyMask) -> None:
@@ -116,15 +121,18 @@ def _about(session: Session) -> dict[str, Any]:
     return {"project": session.project.settings.project, "layout": session.project.layout}
 
 
-def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:
-    """Every declared column against the policy, before a row is read; then the originals that free
-    text is searched for, and the leak search later."""
+def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> dict[str, Any]:
+    """Every declared column against the policy, before a row is read; then the rows of a subset,
+    the originals that free text is searched for, and the leak search later."""
     for one in held.values():
         for dataset in one.datasets:
             if dataset.store == "postgres":
                 mask.columns(dataset)
-    if not mask.uncovered:
-        _feed_originals(mask, held)
+    if mask.uncovered:
+        return {}
+    _feed_originals(mask, held)
+    postgres = held.get("postgres")
+    return {} if postgres is None else choose(mask, postgres)
 
 
 def _feed_originals(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:

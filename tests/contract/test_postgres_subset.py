@@ -13,6 +13,10 @@ import pytest
 from sandbox.contract import Access
 from sandbox.errors import ConfigError
 from sandbox.masking.keep import KEEP
+from sandbox.masking.mask import PolicyMask
+from sandbox.masking.policy import parse
+from sandbox.masking.pseudonyms import Pseudonyms
+from sandbox.masking.subset import ROWS, threshold
 from sandbox.model import Endpoint, Identity, PostgresSpace, Start
 from sandbox.stores.postgres.source import PostgresSource
 
@@ -249,6 +253,27 @@ def test_a_long_chain_that_refers_to_itself(
         assert ids(rows["people"]) == set(range(1001, 1301))
     with copied(source, admin, {"people": Start(where="id = 1001", children=True)}) as rows:
         assert ids(rows["people"]) == set(range(1001, 1301))
+
+
+def test_a_percentage_is_the_same_people_each_time_and_in_every_table(
+    source: PostgresSource, admin: psycopg.Connection[Any]
+) -> None:
+    """Decided in PostgreSQL by the hash that Python makes, under the key and no other."""
+    text = """version = 1
+[rows]
+people = { rows = "30%", by = "handle" }
+events = { rows = "50%", by = "id" }"""
+    chosen = []
+    for key in ("ab" * 32, "cd" * 32):
+        mask = PolicyMask(parse(text, file="masking.toml"), key=key)
+        with source.cut() as cut:
+            source.subset(cut, mask.starts, loose={}, settings=mask.settings)
+            events = next(d for d in source.datasets(cut) if d.name == "events")
+            chosen.append({int(one) for one in source.chosen(cut, events, "id")})
+        hashes = Pseudonyms(key=bytes.fromhex(key))
+        below = {n for n in range(1, 61) if hashes.digest(ROWS, str(n))[:8] < threshold(50)}
+        assert chosen[-1] == below
+    assert chosen[0] != chosen[1]
 
 
 def test_a_wrong_filter_is_told_by_its_line(source: PostgresSource) -> None:

@@ -255,10 +255,11 @@ def env(
     help=_help(
         "layout",
         "json",
+        "yes",
         "dry-run",
         "config",
         "playground",
-        prune="also remove the spaces that the layout no longer needs",
+        prune="also remove what the layout no longer uses, after asking",
         print="print the statements that an administrator would run, and run none",
     )
 )
@@ -268,27 +269,60 @@ def isolate(
     layout: str = "",
     prune: bool = False,
     print: bool = False,
+    yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
     config: str = "",
     playground: str = "",
 ) -> None:
-    """Give the playground a space and a login of its own in every store."""
+    """Give the playground a space and a login of its own in every store; --layout moves it."""
     from sandbox.workflows.isolate import isolate as separate
+    from sandbox.workflows.move import move
+    from sandbox.workflows.prune import leftovers
+    from sandbox.workflows.prune import prune as clean
 
     console = Console(as_json=json)
-    with _session(console, config, playground) as session:
-        done = separate(session, layout=layout, dry_run=dry_run or print, prune=prune)
-    result = [
+    moved, left = None, ()
+    with _session(console, config, playground) as session, console.progress():
+        if layout and not print:
+            moved = move(session, layout, dry_run=dry_run)
+            done = moved.statements
+        else:
+            done = separate(session, dry_run=dry_run or print)
+        if prune and not print:
+            left = leftovers(session.at(layout) if layout else session)
+            if not dry_run:
+                done += clean(session, lambda question: _ask(question, yes))
+        else:
+            left = ()
+    _show_isolated(console, done, moved, left, dry_run or print, as_script=print)
+
+
+def _show_isolated(
+    console: Console, done: Any, moved: Any, left: Any, dry_run: bool, *, as_script: bool
+) -> None:
+    statements = [
         {"store": one.kind, "server": one.server, "text": statement.text, "why": statement.why}
         for one in done
         for statement in one.statements
     ]
-    if print:
-        shown = "\n".join(f"-- {r['store']}: {r['why']}\n{r['text']}" for r in result)
+    if as_script:
+        lines = [f"-- {one['store']}: {one['why']}\n{one['text']}" for one in statements]
     else:
-        shown = "\n".join(f"{r['store']:<9} {r['why']}" for r in result)
-    console.result({"statements": result, "dry_run": dry_run or print}, shown or "nothing to do")
+        lines = [f"{one['store']:<9} {one['why']}" for one in statements]
+    result: dict[str, Any] = {"statements": statements, "dry_run": dry_run}
+    if moved is not None:
+        result |= {
+            "from": moved.origin,
+            "to": moved.target,
+            "steps": moved.lines,
+            "carried": {one.kind: one.rows for one in moved.carried},
+        }
+        if dry_run or moved.origin != moved.target:
+            lines = [f"layout {moved.origin} -> {moved.target}", *moved.lines, *lines]
+    result["pruned"] = [one.what for one in left]
+    lines += [f"remove {one.what}" for one in left]
+    console.result(result, "\n".join(lines) or "nothing to do")
 
 
 @task(

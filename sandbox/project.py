@@ -25,12 +25,16 @@ STATE_FOLDER = ".sandbox"
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What a playground is now. `swapping` names the stores of a swap that has not ended, in their
-    order; `resetting` is what a reset among them returns to."""
+    order; `resetting` is what a reset among them returns to, `moving` the layout that a move among
+    them goes to. `homes`: in which layout's place a store's data stands, where it is not the
+    present one's."""
 
     layout: Layout | None = None
     loaded: str = ""  # the snapshot that it holds
     swapping: tuple[Kind, ...] = ()
     resetting: str = ""
+    moving: Layout | None = None
+    homes: Mapping[Kind, Layout] = field(default_factory=dict)
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of env files
 
 
@@ -43,6 +47,11 @@ class Project:
     playground: str
     vault: Vault
     environ: Mapping[str, str] = field(repr=False)
+    seen_as: Layout | None = None  # the layout to look at, when it is not the present one
+
+    def at(self, layout: Layout) -> Project:
+        """The same project as it would be, or was, in another layout."""
+        return replace(self, seen_as=layout)
 
     @property
     def root(self) -> Path:
@@ -64,7 +73,7 @@ class Project:
     @property
     def layout(self) -> Layout:
         """The one that `isolate --layout` chose last, else the file's."""
-        return self.state().layout or self.settings.layout
+        return self.seen_as or self.state().layout or self.settings.layout
 
     def places(self, layout: Layout | None = None) -> tuple[Place, ...]:
         return layouts.places(
@@ -136,6 +145,8 @@ class Project:
             "loaded": state.loaded,
             "swapping": list(state.swapping),
             "resetting": state.resetting,
+            "moving": state.moving,
+            "homes": state.homes,
             "fingerprints": state.fingerprints,
         }
         write_private(self._state_path(), json.dumps(record, indent=1, sort_keys=True) + "\n")
@@ -189,14 +200,17 @@ def locked(project: Project) -> Iterator[None]:
 
 
 def _state(raw: Mapping[str, Any], file: str) -> State:
-    layout = raw.get("layout")
-    if layout is not None and layout not in LAYOUTS:
-        raise ConfigError(f"there is no layout {layout!r}", where=file, hint="delete the file")
+    homes = raw.get("homes", {})
+    for layout in (raw.get("layout"), raw.get("moving"), *homes.values()):
+        if layout is not None and layout not in LAYOUTS:
+            raise ConfigError(f"there is no layout {layout!r}", where=file, hint="delete the file")
     return State(
-        layout=layout,
+        layout=raw.get("layout"),
         loaded=raw.get("loaded", ""),
         swapping=tuple(raw.get("swapping", ())),
         resetting=raw.get("resetting", ""),
+        moving=raw.get("moving"),
+        homes=homes,
         fingerprints=raw.get("fingerprints", {}),
     )
 

@@ -89,6 +89,7 @@ def take(
     check: Callable[[Mapping[Kind, Held]], None],
     after: Callable[[Mapping[Kind, Held]], None],
     report: Report,
+    task: str = "snapshot",
 ) -> dict[str, object]:
     """Read every source at one cut through `mask` into `writer`; returns the cuts' facts.
 
@@ -104,7 +105,7 @@ def take(
         check(held)
         _refuse_uncovered(mask)
         stop = threading.Event()
-        jobs = _reading_jobs(held, mask, writer, stop, report)
+        jobs = _reading_jobs(held, mask, writer, stop, report, task)
         run_all(jobs, stop)
         _refuse_uncovered(mask)
         after(held)
@@ -200,12 +201,17 @@ def _raise_first(futures: Sequence[Future[None]]) -> None:
 
 
 def _reading_jobs(
-    held: Mapping[Kind, Held], mask: Mask, writer: Writer, stop: threading.Event, report: Report
+    held: Mapping[Kind, Held],
+    mask: Mask,
+    writer: Writer,
+    stop: threading.Event,
+    report: Report,
+    task: str,
 ) -> list[tuple[int, Callable[[], None]]]:
     jobs: list[tuple[int, Callable[[], None]]] = []
     for kind, one in held.items():
         streams = [part for dataset in one.datasets for part in slices(dataset)]
-        meter = Meter("snapshot", kind, streams, report)
+        meter = Meter(task, kind, streams, report)
         jobs.append((1 << 62, partial(_read_catalog, kind, one, writer)))
         for dataset in streams:
             jobs.append(

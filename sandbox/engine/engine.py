@@ -151,6 +151,11 @@ class Engine:
             self.client.api.remove_volume(volume["Name"])
 
     @told
+    def remove(self, project: str, service: str) -> None:
+        """Stop and remove one service's container; volumes stay."""
+        containers.remove(self.client, self._one(project, service).id)
+
+    @told
     def exec(
         self,
         project: str,

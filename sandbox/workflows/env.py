@@ -32,7 +32,16 @@ class EnvChange:
 
 def write_env(session: Session, *, dry_run: bool = False) -> tuple[EnvChange, ...]:
     """Bring both files up to date. A value that a person changed stays."""
-    return tuple(_write_one(session, environment, dry_run) for environment in ENVIRONMENTS)
+    return tuple(
+        _write_one(session, environment, wanted(session, environment), dry_run)
+        for environment in ENVIRONMENTS
+    )
+
+
+def write_passwords(session: Session) -> None:
+    """The servers' administrators only: what a server that is not there yet is made with."""
+    for environment in ENVIRONMENTS:
+        _write_one(session, environment, passwords(session, environment), False)
 
 
 def wanted(session: Session, environment: Environment) -> dict[str, str]:
@@ -108,10 +117,11 @@ def _address(session: Session, kind: Kind, environment: Environment) -> dict[str
     return found
 
 
-def _write_one(session: Session, environment: Environment, dry_run: bool) -> EnvChange:
+def _write_one(
+    session: Session, environment: Environment, want: Mapping[str, str], dry_run: bool
+) -> EnvChange:
     project = session.project
     path = project.env_file(environment)
-    want = wanted(session, environment)
     fingerprints: Mapping[str, str] = project.state().fingerprints.get(path.name, {})
     try:
         text = path.read_text()

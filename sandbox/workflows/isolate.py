@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sandbox.contract import Statement
-from sandbox.errors import ConfigError, Refused
+from sandbox.errors import Refused
 from sandbox.layout import Place
-from sandbox.model import LAYOUTS, Environment, Kind, Layout
+from sandbox.model import Environment, Kind
 from sandbox.project import locked
 from sandbox.transfer import run_all
-from sandbox.workflows import servers
 from sandbox.workflows.env import write_env
 from sandbox.workflows.session import Session
 
@@ -26,44 +25,23 @@ class Isolated:
     statements: tuple[Statement, ...]
 
 
-def isolate(
-    session: Session, *, layout: str = "", dry_run: bool = False, prune: bool = False
-) -> tuple[Isolated, ...]:
-    """Make spaces and identities for `layout` (the present one when ""); safe to run twice.
-
-    `prune` removes the spaces that the layout left behind; without it they stay, unused.
-    """
-    target = check_layout(layout) if layout else session.project.layout
-    if session.external and target != "dedicated":
+def isolate(session: Session, *, dry_run: bool = False) -> tuple[Isolated, ...]:
+    """Make spaces and identities for the present layout; safe to run twice."""
+    if session.external and session.project.layout != "dedicated":
         raise Refused(
-            f"production is external, and layout {target} would put the playground on its servers",
+            f"production is external, and layout {session.project.layout} would put the playground "
+            "on its servers",
             hint="./inv isolate --layout dedicated, or --print for the statements to run there",
         )
     if dry_run:
-        return _each(session, do=False)
+        return each(session, do=False)
     with locked(session.project):
-        if target != session.project.layout:
-            session.project.remember(layout=target)
-            if target == "dedicated":
-                servers.apply(session, servers.plans(session, False, servers.OWN))
-                servers.ready(session)
-        done = _each(session, do=True)
-        if prune:
-            done += _prune(session)
+        done = each(session, do=True)
         write_env(session)  # the logins may be other ones than before
         return done
 
 
-def check_layout(name: str) -> Layout:
-    for layout in LAYOUTS:
-        if name == layout:
-            return layout
-    raise ConfigError(
-        f"there is no layout {name!r}", where="--layout", hint=f"one of {', '.join(LAYOUTS)}"
-    )
-
-
-def _each(session: Session, *, do: bool) -> tuple[Isolated, ...]:
+def each(session: Session, *, do: bool) -> tuple[Isolated, ...]:
     """All stores side by side: they share nothing."""
     found: dict[tuple[Kind, Environment], Isolated] = {}
 
@@ -86,18 +64,3 @@ def _each(session: Session, *, do: bool) -> tuple[Isolated, ...]:
     ]
     run_all(jobs, threading.Event())
     return tuple(found[key] for key in sorted(found))
-
-
-def _prune(session: Session) -> tuple[Isolated, ...]:
-    """Drop the spaces of a namespaced playground that a dedicated one no longer uses."""
-    if session.project.layout != "dedicated" or session.external:
-        return ()
-    done = []
-    for place in session.project.places("namespaced"):
-        if place.kind == "files":
-            continue
-        with_all = session.admin_of(place, "production")
-        done.append(
-            Isolated(kind=place.kind, server="production", statements=tuple(with_all.remove()))
-        )
-    return tuple(done)

@@ -84,7 +84,8 @@ def recover(session: Session) -> None:
     state = session.project.state()
     if not state.swapping:
         return
-    stores = session.stores(state.swapping)
+    at = session.at(state.moving) if state.moving else session
+    stores = at.stores(state.swapping)
     finished = bool(state.resetting) and stores[state.swapping[-1]].swapped()
     if not finished:
         transfer.undo(stores)
@@ -93,7 +94,7 @@ def recover(session: Session) -> None:
         session.project.remember(swapping=(), resetting="", loaded=state.resetting)
         message = "an interrupted reset was finished; the playground is as it was loaded"
     else:
-        session.project.remember(swapping=(), resetting="")
+        session.project.remember(swapping=(), resetting="", moving=None)
         message = "an interrupted swap was undone; the playground is as it was"
     session.report(Warned(message=message))
 

@@ -12,7 +12,7 @@ from sandbox.contract import Access, Admin, Prober, Source, Store, Tool
 from sandbox.engine import Engine, connect
 from sandbox.errors import ConfigError, Refused
 from sandbox.layout import Place
-from sandbox.model import Endpoint, Environment, Identity, Kind, Role
+from sandbox.model import Endpoint, Environment, Identity, Kind, Layout, Role
 from sandbox.project import Project
 from sandbox.report import Report
 from sandbox.stores import backend
@@ -42,6 +42,10 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self._open.close()
+
+    def at(self, layout: Layout) -> Session:
+        """The same playground in another layout; closed together with this one."""
+        return self._open.enter_context(Session(self.project.at(layout), self.report))
 
     @property
     def engine(self) -> Engine:
@@ -93,7 +97,9 @@ class Session:
         identity = self.project.identity(kind, role, server)
         if kind != "qdrant" or role == "admin":
             return identity
-        place = self.place("qdrant")
+        # Where a layout shares production's collection, the playground's token still names its own.
+        of = self.project.places("namespaced")
+        place = next(one for one in of if one.kind == "qdrant")
         space = place.production if role in ("reader", "production") else place.playground
         key = self.project.admin_secret(kind, server)
         return replace(identity, secret=token(key, role, space.name))
@@ -122,6 +128,7 @@ class Session:
 
     def source(self, kind: Kind) -> Source:
         """Production, for reading: nothing here can write it (P1)."""
+        self._refuse_shared(kind)
         made = backend(kind).source(
             self.access(kind, "reader"), tool=self._tool(kind, "production")
         )
@@ -130,12 +137,8 @@ class Session:
 
     def store(self, kind: Kind) -> Store:
         """The playground's space, as keeper. Refused in a layout that shares production's."""
+        self._refuse_shared(kind)
         place = self.place(kind)
-        if place.shared:
-            raise Refused(
-                f"in layout {self.project.layout} the playground's {kind} is production's own",
-                hint="./inv isolate --layout namespaced gives it a space of its own",
-            )
         made = backend(kind).store(
             self.access(kind, "keeper"),
             owner=self.identity(kind, "playground", place.server),
@@ -144,6 +147,13 @@ class Session:
         )
         self._open.callback(made.close)
         return made
+
+    def _refuse_shared(self, kind: Kind) -> None:
+        if self.place(kind).shared:
+            raise Refused(
+                f"in layout {self.project.layout} the playground's {kind} is production's own",
+                hint="./inv isolate --layout namespaced gives it a space of its own",
+            )
 
     def stores(self, kinds: Iterable[Kind] = ()) -> dict[Kind, Store]:
         return {place.kind: self.store(place.kind) for place in self.places(kinds)}
@@ -154,23 +164,14 @@ class Session:
     def admin(self, kind: Kind, server: Environment) -> Admin:
         """The administrator of the server that `server` runs, with the identities that belong
         there: all in a shared server, else production's two or the playground's two."""
-        return self.admin_of(self.place(kind), server)
-
-    def admin_of(self, place: Place, server: Environment) -> Admin:
-        """The same for a place of another layout than the present one."""
-        kind = place.kind
-        roles = self._roles_on(place, server)
+        place = self.place(kind)
         made = backend(kind).admin(
-            Access(
-                endpoint=self.endpoint(kind, server),
-                identity=Identity(role="admin", name="")
-                if kind == "files"
-                else self.project.identity(kind, "admin", server),
-                space=place.production if server == "production" else place.playground,
-            ),
+            self.admin_access(kind, server),
             production=place.production,
             playground=place.playground,
-            identities={role: self.identity(kind, role, server) for role in roles},
+            identities={
+                role: self.identity(kind, role, server) for role in self._roles_on(place, server)
+            },
             project=self.project.settings.project,
             playground_name=self.project.playground,
         )

@@ -106,4 +106,7 @@ def broken(verdict: Verdict) -> SandboxError | None:
     if not rows:
         return None
     named = "; ".join(f"{row.resource} ({row.why})" for row in rows)
-    return IsolationBroken(f"not isolated: {named}", hint="./inv isolate mends rights and spaces")
+    hint = "./inv isolate mends rights and spaces"
+    if any(row.shared for row in rows):
+        hint = "./inv isolate --layout namespaced gives the playground spaces of its own"
+    return IsolationBroken(f"not isolated: {named}", hint=hint)

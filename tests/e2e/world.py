@@ -36,6 +36,9 @@ class Sandbox:
     def config(self) -> Path:
         return self.folder / "sandbox.toml"
 
+    def environ(self, more: Mapping[str, str] = {}) -> dict[str, str]:
+        return {**os.environ, **FREE_PORTS, **self.environment, **more}
+
     def inv(self, *arguments: str, code: int = 0, **environment: str) -> str:
         """Run a command; returns what it printed. Its exit code is part of the contract."""
         program = [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
@@ -45,7 +48,7 @@ class Sandbox:
             text=True,
             check=False,
             cwd=self.folder,
-            env={**os.environ, **FREE_PORTS, **self.environment, **environment},
+            env=self.environ(environment),
             timeout=280,
         )
         shown = f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"

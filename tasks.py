@@ -43,6 +43,10 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
         except SandboxError as error:
             console.error(error)
             sys.exit(error.exit_code)
+        except OSError as error:
+            where = str(error.filename or "")
+            console.error(SandboxError(error.strerror or str(error), where=where))
+            sys.exit(1)
         except KeyboardInterrupt:
             console.error(SandboxError("stopped; the next command goes on from a clean state"))
             sys.exit(130)
@@ -437,11 +441,20 @@ def seed(
     console.result({"counts": counts, "dry_run": dry_run}, "\n".join(lines))
 
 
-@task(help=_help("json", "dry-run", "config", load="load it into the playground as well"))
+@task(
+    help=_help(
+        "json",
+        "dry-run",
+        "config",
+        load="load it into the playground as well",
+        resume="go on with the snapshot that was interrupted last",
+    )
+)
 @command
 def snapshot(
     context: Context,
     load: bool = False,
+    resume: bool = False,
     json: bool = False,
     dry_run: bool = False,
     config: str = "",
@@ -462,7 +475,7 @@ def snapshot(
             ]
             console.result(planned | {"dry_run": True}, "\n".join(rows))
             return
-        taken = taking.snapshot(session)
+        taken = taking.snapshot(session, resume=resume)
         result = summary(taken.artifact)
         if load:
             result["loaded"] = put(session, taken.artifact.id, mask=taken.mask).rows
@@ -480,6 +493,7 @@ def snapshot(
         "store",
         snapshot="the snapshot's id, or its beginning (latest when not given)",
         search="search the playground for originals afterwards (reads production)",
+        resume="go on with the load that was interrupted: finished stores are not loaded again",
     ),
 )
 @command
@@ -488,6 +502,7 @@ def load(
     snapshot: str = "latest",
     store: str = "",
     search: bool = True,
+    resume: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -507,7 +522,7 @@ def load(
             return
         _ask(f"Replace the playground's data by snapshot {planned['snapshot']}?", yes)
         mask = open_mask(session.project) if search else None
-        loaded = put(session, snapshot, _kinds(store), mask=mask)
+        loaded = put(session, snapshot, _kinds(store), mask=mask, resume=resume)
     _show_loaded(console, loaded)
 
 

@@ -121,7 +121,9 @@ def _space(
         )
     if kind == "mongo":
         assert settings.mongo is not None
-        return MongoSpace(database=own, collections=settings.mongo.collections)
+        return MongoSpace(
+            database=own, collections=settings.mongo.collections, ttl=settings.mongo.ttl
+        )
     if kind == "qdrant":
         return QdrantSpace(collection=own)
     assert settings.redis is not None

@@ -35,6 +35,8 @@ class State:
     resetting: str = ""
     moving: Layout | None = None
     homes: Mapping[Kind, Layout] = field(default_factory=dict)
+    staging: str = ""  # the snapshot of a load that has not ended,
+    staged: tuple[Kind, ...] = ()  # and the stores that it has finished beside the present ones
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of env files
 
 
@@ -147,6 +149,8 @@ class Project:
             "resetting": state.resetting,
             "moving": state.moving,
             "homes": state.homes,
+            "staging": state.staging,
+            "staged": list(state.staged),
             "fingerprints": state.fingerprints,
         }
         write_private(self._state_path(), json.dumps(record, indent=1, sort_keys=True) + "\n")
@@ -211,6 +215,8 @@ def _state(raw: Mapping[str, Any], file: str) -> State:
         resetting=raw.get("resetting", ""),
         moving=raw.get("moving"),
         homes=homes,
+        staging=raw.get("staging", ""),
+        staged=tuple(raw.get("staged", ())),
         fingerprints=raw.get("fingerprints", {}),
     )
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -102,6 +102,7 @@ class MongoSettings(Strict):
     production: Name
     playground: Name
     collections: tuple[Name, ...]
+    ttl: Literal["hold", "shift", "keep"] = "hold"
 
 
 class QdrantSettings(Strict):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -95,6 +95,7 @@ def take(
 
     `check` sees what there is before anything is read; `after` runs while the cuts are still held.
     Raises Refused with every uncovered name when there is one; nothing that was written counts.
+    What `writer` has from an interrupted run is read for its originals only, and is named.
     """
     with ExitStack() as stack:
         cuts = {kind: stack.enter_context(sources[kind].cut()) for kind in _ordered(sources)}
@@ -104,12 +105,29 @@ def take(
         }
         check(held)
         _refuse_uncovered(mask)
+        resumed = _taken_up(held, writer)
         stop = threading.Event()
         jobs = _reading_jobs(held, mask, writer, stop, report, task)
         run_all(jobs, stop)
         _refuse_uncovered(mask)
         after(held)
-        return {kind: dict(cut.facts) for kind, cut in cuts.items()}
+        return {
+            kind: dict(cut.facts) | ({"resumed": resumed[kind]} if resumed[kind] else {})
+            for kind, cut in cuts.items()
+        }
+
+
+def _taken_up(held: Mapping[Kind, Held], writer: Writer) -> dict[Kind, list[str]]:
+    """The finished parts that an interrupted run left, by store. Of a store with one moment for
+    all its datasets they count together only: half of two moments is no moment."""
+    resumed: dict[Kind, list[str]] = {}
+    for kind, one in held.items():
+        finished, present = writer.finished(kind), {dataset.name for dataset in one.datasets}
+        whole = finished == present and writer.has_catalog(kind)
+        if finished - present or (not whole and one.cut.token is not None):
+            writer.forget(kind)
+        resumed[kind] = sorted(writer.finished(kind))
+    return resumed
 
 
 def load(
@@ -118,10 +136,12 @@ def load(
     marker: Callable[[Kind], Marker],
     *,
     report: Report,
+    finished: Callable[[Kind], None] = lambda kind: None,
 ) -> list[str]:
     """Load `artifact` into new spaces beside the present ones; returns what could not be carried.
 
-    Nothing of the present spaces is touched: `swap` does that when all stores have finished.
+    Nothing of the present spaces is touched: `swap` does that when all stores have finished;
+    `finished` hears of each of them, from the thread that it ended in.
     """
     stop = threading.Event()
     started = time.monotonic()
@@ -129,7 +149,9 @@ def load(
     jobs: list[tuple[int, Callable[[], None]]] = []
     notes: list[str] = []
     for kind in _ordered(stores):
-        jobs += _writing_jobs(artifact, kind, stores[kind], marker(kind), notes, stop, report)
+        jobs += _writing_jobs(
+            artifact, kind, stores[kind], marker(kind), notes, stop, report, finished
+        )
     run_all(jobs, stop)
     report(Step(name="loaded beside the present spaces", seconds=time.monotonic() - started))
     return notes
@@ -212,34 +234,40 @@ def _reading_jobs(
     for kind, one in held.items():
         streams = [part for dataset in one.datasets for part in slices(dataset)]
         meter = Meter(task, kind, streams, report)
-        jobs.append((1 << 62, partial(_read_catalog, kind, one, writer)))
+        if not writer.has_catalog(kind):
+            jobs.append((1 << 62, partial(_read_catalog, kind, one, writer)))
+        finished = writer.finished(kind)
         for dataset in streams:
-            jobs.append(
-                (
-                    dataset.bytes or dataset.rows,
-                    partial(_read, one, dataset, mask, writer, meter, stop),
-                )
-            )
+            into = None if dataset.name in finished else writer
+            run = partial(_read, one, dataset, mask, into, meter, stop)
+            jobs.append((dataset.bytes or dataset.rows, run))
     return jobs
 
 
 def _read_catalog(kind: Kind, one: Held, writer: Writer) -> None:
-    catalog = one.source.catalog(one.cut)
-    if catalog:
-        writer.catalog(kind, catalog)
+    writer.catalog(kind, one.source.catalog(one.cut))
 
 
 def _read(
-    one: Held, dataset: Dataset, mask: Mask, writer: Writer, meter: Meter, stop: threading.Event
+    one: Held,
+    dataset: Dataset,
+    mask: Mask,
+    writer: Writer | None,
+    meter: Meter,
+    stop: threading.Event,
 ) -> None:
-    with writer.part(dataset.store, dataset) as part:
+    """Without a writer the part is there already, and is read for what the mask sees only: the
+    leak search must know every original. PostgreSQL's originals were asked for already."""
+    if writer is None and dataset.store == "postgres":
+        return meter.ended()
+    with nullcontext() if writer is None else writer.part(dataset.store, dataset) as part:
         for rows, piece in one.source.read(one.cut, dataset, mask):
             if stop.is_set():
                 raise Stopped
-            if not mask.uncovered:  # go on only to name every uncovered place at once
+            if part is not None and not mask.uncovered:  # else only to name every uncovered place
                 part.write(rows, piece)
             meter.add(rows, len(piece))
-    meter.ended()
+    return meter.ended()
 
 
 def _refuse_uncovered(mask: Mask) -> None:
@@ -266,6 +294,7 @@ def _writing_jobs(
     notes: list[str],
     stop: threading.Event,
     report: Report,
+    finished: Callable[[Kind], None],
 ) -> list[tuple[int, Callable[[], None]]]:
     datasets = artifact.streams(kind)
     meter = Meter("load", kind, datasets, report)
@@ -274,6 +303,7 @@ def _writing_jobs(
 
     def finish() -> None:
         notes.extend(f"{kind}: {text}" for text in store.finish(marker))
+        finished(kind)
 
     def write(dataset: Dataset) -> None:
         store.write(dataset, _watched(artifact.pieces(kind, dataset), meter, stop))

@@ -60,8 +60,9 @@ class Part:
 
     def end(self) -> None:
         self._put(self._compressor.flush())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     @property
     def sha256(self) -> str:
@@ -70,8 +71,21 @@ class Part:
     def _put(self, data: bytes) -> None:
         if data:
             self._hash.update(data)
-            self._file.write(data)
+            with _writing():
+                self._file.write(data)
             self.bytes += len(data)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """A full disk, or one that fails, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise SnapshotBroken(
+            f"the snapshot cannot be written: {error.strerror}",
+            hint="make room, then ./inv snapshot --resume goes on with what is finished",
+        ) from None
 
 
 class Writer:
@@ -87,12 +101,27 @@ class Writer:
         self._lock_file = lock
         self._facts = dict(facts)
         self._parts: list[dict[str, Any]] = []
-        self._catalogs: dict[str, dict[str, Any]] = {}
+        self._catalogs: dict[str, dict[str, Any] | None] = {}
         self._lock = threading.Lock()
 
     def finished(self, kind: Kind) -> frozenset[str]:
         """The names of the datasets of one store that are written already, after `resume`."""
         return frozenset(p["dataset"]["name"] for p in self._parts if p["kind"] == kind)
+
+    def has_catalog(self, kind: Kind) -> bool:
+        """Whether a store's catalog is written already, after `resume`."""
+        return kind in self._catalogs
+
+    def forget(self, kind: Kind) -> None:
+        """Write a store's parts anew: those that are finished are of another moment."""
+        with self._lock:
+            for part in self._parts:
+                if part["kind"] == kind:
+                    (self._folder / part["path"]).unlink(missing_ok=True)
+            self._parts = [part for part in self._parts if part["kind"] != kind]
+            if entry := self._catalogs.pop(kind, None):
+                (self._folder / entry["path"]).unlink(missing_ok=True)
+            self._keep_journal()
 
     @contextlib.contextmanager
     def part(self, kind: Kind, dataset: Dataset) -> Iterator[Part]:
@@ -118,15 +147,18 @@ class Writer:
         )
 
     def catalog(self, kind: Kind, data: bytes) -> None:
-        """What is not data in one store."""
-        path = self._path(kind, "@catalog.zst")  # no dataset's file name begins with @
-        with _private(path) as file:
-            part = Part(file)
-            part.write(0, data)
-            part.end()
-        entry = {"path": self._relative(path), "bytes": part.bytes, "sha256": part.sha256}
+        """What is not data in one store; b"" where its datasets say it all."""
+        entry = None
+        if data:
+            path = self._path(kind, "@catalog.zst")  # no dataset's file name begins with @
+            with _private(path) as file:
+                part = Part(file)
+                part.write(0, data)
+                part.end()
+            entry = {"path": self._relative(path), "bytes": part.bytes, "sha256": part.sha256}
         with self._lock:
             self._catalogs[kind] = entry
+            _append_synced(self._folder / JOURNAL, {"catalog": kind, "entry": entry})
 
     def commit(self, facts: Mapping[str, Any]) -> Artifact:
         """Write the manifest, sync all, rename: from here on the snapshot exists."""
@@ -135,7 +167,7 @@ class Writer:
             "id": self.id,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "facts": {**self._facts, **facts},
-            "catalogs": self._catalogs,
+            "catalogs": {kind: entry for kind, entry in self._catalogs.items() if entry},
             "parts": sorted(self._parts, key=lambda part: (part["kind"], part["number"])),
         }
         write_synced(self._folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
@@ -169,12 +201,19 @@ class Writer:
             self._parts.append(entry)
             _append_synced(self._folder / JOURNAL, entry)
 
-    def _take_up(self, parts: list[dict[str, Any]]) -> None:
-        """Go on after `parts`; files that they do not name were cut off, and go."""
-        self._parts = parts = _whole(parts)
-        lines = [{"facts": self._facts}, *parts]  # what is left out must not count next time
-        write_synced(self._folder / JOURNAL, "".join(_line(one) for one in lines))
-        known = {self._folder / part["path"] for part in parts}
+    def _keep_journal(self) -> None:
+        """Write it anew: what is left out must not count next time."""
+        catalogs = [{"catalog": kind, "entry": entry} for kind, entry in self._catalogs.items()]
+        lines = [{"facts": self._facts}, *catalogs, *self._parts]
+        write_synced(self._folder / JOURNAL, "".join(map(_line, lines)))
+
+    def _take_up(self, entries: list[dict[str, Any]]) -> None:
+        """Go on after the journal's entries; files that they do not name were cut off, and go."""
+        self._parts = _whole([entry for entry in entries if "catalog" not in entry])
+        self._catalogs = {e["catalog"]: e["entry"] for e in entries if "catalog" in e}
+        self._keep_journal()
+        written = [*self._parts, *filter(None, self._catalogs.values())]
+        known = {self._folder / entry["path"] for entry in written}
         for path in self._folder.glob("*/*"):
             if path not in known:
                 path.unlink()
@@ -205,7 +244,7 @@ def resume(root: Path, identifier: str, *, facts: Mapping[str, Any]) -> Writer:
     if not folder.is_dir():
         raise ConfigError(f"there is no interrupted snapshot {identifier!r}", where=root.name)
     writer = Writer(root, identifier, lock_partial(folder), facts)
-    begun, *parts = _journal(folder)
+    begun, *entries = _journal(folder)
     if begun.get("facts") != json.loads(json.dumps(dict(facts))):
         writer.leave()
         raise Refused(
@@ -213,7 +252,7 @@ def resume(root: Path, identifier: str, *, facts: Mapping[str, Any]) -> Writer:
             where=identifier,
             hint="begin a new snapshot",
         )
-    writer._take_up(parts)
+    writer._take_up(entries)
     return writer
 
 

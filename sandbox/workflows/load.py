@@ -14,7 +14,7 @@ from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.artifact import Artifact
 from sandbox.contract import Store
-from sandbox.errors import Refused
+from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.masking.mask import PolicyMask
 from sandbox.model import Kind, Marker
 from sandbox.project import Project, locked
@@ -49,13 +49,16 @@ def load(
     kinds: Sequence[Kind] = (),
     *,
     mask: PolicyMask | None = None,
+    resume: bool = False,
 ) -> Loaded:
     """Load a snapshot beside the playground's data, then swap all stores, all or none (P4).
 
     With `mask`, originals of masked values are searched for afterwards (P8): those that it knows
-    already, else those read from production once more.
+    already, else those read from production once more. `resume` goes on with an interrupted load:
+    stores that it has finished beside the present ones are not loaded again.
     """
-    loaded = _put(session, artifacts.open(session.project.snapshots, snapshot), kinds)
+    artifact = artifacts.open(session.project.snapshots, snapshot)
+    loaded = _put(session, artifact, kinds, resume=resume)
     if mask is not None:
         if not mask.originals:
             leaks.collect(session, mask)
@@ -63,14 +66,17 @@ def load(
     return loaded
 
 
-def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
+def _put(
+    session: Session, artifact: Artifact, kinds: Sequence[Kind], *, resume: bool = False
+) -> Loaded:
     started = time.monotonic()
     with locked(session.project):
-        recover(session)
+        done = _resumable(session.project, artifact) if resume else ()
+        recover(session, keep=done)
         stores = session.stores(kinds)
         for kind, store in stores.items():
             check_own(session.project, kind, store)
-        notes = stage(session, artifact, stores)
+        notes = stage(session, artifact, stores, done=done, resumable=True)
         swap(session.project, artifact.id, stores)
     seconds = time.monotonic() - started
     session.report(Step(name="loaded", detail=artifact.id, seconds=seconds))
@@ -78,10 +84,27 @@ def _put(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> Loaded:
     return Loaded(snapshot=artifact.id, rows=rows, notes=tuple(notes), seconds=seconds)
 
 
-def recover(session: Session) -> None:
+def _resumable(project: Project, artifact: Artifact) -> tuple[Kind, ...]:
+    """The stores that an interrupted load of this snapshot has finished."""
+    state = project.state()
+    if state.staging != artifact.id or state.swapping:
+        found = f"; that of {state.staging} was" if state.staging else ""
+        raise ConfigError(
+            f"no load of snapshot {artifact.id} was interrupted{found}",
+            where="--resume",
+            hint="./inv load begins one",
+        )
+    return state.staged
+
+
+def recover(session: Session, *, keep: Sequence[Kind] = ()) -> None:
     """Finish or undo what was interrupted, over all stores: where the last one is in place all are,
-    otherwise every store goes back to its old space, whole."""
+    otherwise every store goes back to its old space, whole. What a load has finished beside the
+    present spaces goes, but for the stores of `keep`."""
     state = session.project.state()
+    if not keep and state.staging:
+        drop_staged(session.stores(state.staged))
+        session.project.remember(staging="", staged=())
     if not state.swapping:
         return
     at = session.at(state.moving) if state.moving else session
@@ -120,9 +143,20 @@ def check_own(project: Project, kind: Kind, store: Store) -> Marker:
     return marker
 
 
-def stage(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> list[str]:
-    """Load beside the present spaces. A failure leaves nothing behind."""
+def stage(
+    session: Session,
+    artifact: Artifact,
+    stores: dict[Kind, Store],
+    *,
+    done: Sequence[Kind] = (),
+    resumable: bool = False,
+) -> list[str]:
+    """Load beside the present spaces, but for the stores that are `done`. A failure leaves nothing
+    behind; where it is `resumable`, it leaves the stores that are finished."""
     project = session.project
+    todo = {kind: store for kind, store in stores.items() if kind not in done}
+    finished: list[Kind] = list(done)
+    lock = threading.Lock()
     # In a server of its own the playground's baseline is an image of the server.
     baseline = secrets.token_hex(8) if project.layout == "namespaced" else ""
 
@@ -136,11 +170,21 @@ def stage(session: Session, artifact: Artifact, stores: dict[Kind, Store]) -> li
             baseline=baseline,
         )
 
+    def note_finished(kind: Kind) -> None:
+        with lock:
+            finished.append(kind)
+            if resumable:
+                project.remember(staging=artifact.id, staged=tuple(finished))
+
     try:
-        session.prepare({kind: artifact.catalog(kind) for kind in stores})
-        notes = transfer.load(artifact, stores, marker, report=session.report)
-    except BaseException:
-        drop_staged(stores)
+        if resumable:
+            project.remember(staging=artifact.id, staged=tuple(finished))
+        session.prepare({kind: artifact.catalog(kind) for kind in todo})
+        notes = transfer.load(artifact, todo, marker, report=session.report, finished=note_finished)
+    except BaseException as error:
+        drop_staged({k: s for k, s in stores.items() if k not in finished or not resumable})
+        if resumable and finished and isinstance(error, SandboxError) and not error.hint:
+            error.hint = "./inv load --resume goes on with what is finished"
         raise
     for note in notes:
         session.report(Warned(message=note))
@@ -154,10 +198,10 @@ def swap(
 
     def begin(kinds: Sequence[Kind]) -> None:
         going = target if resetting and kinds else ""
-        project.remember(swapping=tuple(kinds), resetting=going)
+        project.remember(swapping=tuple(kinds), resetting=going, staging="", staged=())
 
     def end() -> None:
-        project.remember(swapping=(), resetting="", loaded=target)
+        project.remember(swapping=(), resetting="", loaded=target, staging="", staged=())
 
     transfer.swap(stores, begin=begin, end=end, last="postgres")
 

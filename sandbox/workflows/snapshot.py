@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox import artifact as artifacts
 from sandbox.artifact import Artifact
-from sandbox.errors import ConfigError, Refused
+from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import Policy, parse
 from sandbox.model import Dataset, Kind
@@ -48,18 +48,20 @@ def open_mask(project: Project) -> PolicyMask:
     return PolicyMask(open_policy(project), key=project.vault.secret(KEY))
 
 
-def snapshot(session: Session) -> Taken:
+def snapshot(session: Session, *, resume: bool = False) -> Taken:
     """Copy production's isolated data through the policy into a new artifact.
 
-    Raises Refused (nothing is left on disk) for a place that the policy does not name.
+    Raises Refused (nothing is left on disk) for a place that the policy does not name. What another
+    error interrupts can be gone on with by `resume`; without it the next snapshot clears it away.
     """
     mask = open_mask(session.project)
     with locked(session.project):
-        artifacts.clean(session.project.snapshots)
+        unfinished = _unfinished(session.project) if resume else ""
+        artifacts.clean(session.project.snapshots, keep=unfinished)
         sources = session.sources()
         for kind, source in sources.items():
             _refuse_playground(kind, source.marker())
-        writer = artifacts.create(session.project.snapshots, facts=_about(session))
+        writer = _begun(session, mask, unfinished)
         started = time.monotonic()
         chosen: dict[str, Any] = {}
         try:
@@ -72,12 +74,40 @@ def snapshot(session: Session) -> Taken:
                 report=session.report,
             )
             made = writer.commit({"cuts": cuts, "masking": receipt(mask)} | chosen)
-        except BaseException:
+        except (Refused, ConfigError):
             writer.discard()
+            raise
+        except BaseException as error:
+            writer.leave()
+            if isinstance(error, SandboxError) and not error.hint:
+                error.hint = "./inv snapshot --resume goes on with what is finished"
             raise
     _search(session, made, mask)
     session.report(Step(name="snapshot", detail=made.id, seconds=time.monotonic() - started))
     return Taken(artifact=made, mask=mask)
+
+
+def _unfinished(project: Project) -> str:
+    """The newest interrupted snapshot."""
+    known = artifacts.interrupted(project.snapshots)
+    if not known:
+        raise ConfigError(
+            "there is no interrupted snapshot to go on with", hint="./inv snapshot begins one"
+        )
+    return known[-1]
+
+
+def _begun(session: Session, mask: PolicyMask, unfinished: str) -> artifacts.Writer:
+    """A new snapshot, or an interrupted one: parts masked in two ways do not belong together."""
+    root = session.project.snapshots
+    facts = {
+        "project": session.project.settings.project,
+        "layout": session.project.layout,
+        "masking": {"policy": mask.policy_hash, "key": mask.key_id},
+    }
+    if unfinished:
+        return artifacts.resume(root, unfinished, facts=facts)
+    return artifacts.create(root, facts=facts)
 
 
 def plan(session: Session) -> dict[str, Any]:
@@ -115,10 +145,6 @@ def receipt(mask: PolicyMask) -> dict[str, Any]:
         "counts": dict(mask.counts),
         "uncovered": len(mask.uncovered),
     }
-
-
-def _about(session: Session) -> dict[str, Any]:
-    return {"project": session.project.settings.project, "layout": session.project.layout}
 
 
 def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,3 +150,48 @@ def test_partial_shows_the_shared_stores_and_refuses_to_load(sandbox: Sandbox) -
 
 def test_a_wrong_layout_is_one_line(sandbox: Sandbox) -> None:
     assert "there is no layout 'sideways'" in sandbox.inv("isolate", "--layout", "sideways", code=2)
+
+
+def _killed_when(sandbox: Sandbox, arguments: tuple[str, ...], ready: Callable[[], bool]) -> None:
+    """Start a command and kill it, without a last word, as soon as `ready`."""
+    program = [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
+    running = subprocess.Popen(
+        [*program, *arguments, "--config", str(sandbox.config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=sandbox.folder,
+        env={**os.environ, **FREE_PORTS},
+    )
+    while not ready():
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    running.kill()
+    running.wait()
+
+
+def test_a_killed_snapshot_and_a_killed_load_go_on(sandbox: Sandbox) -> None:
+    """What was finished is not done again; without --resume, everything is."""
+    shelf = sandbox.folder / ".sandbox" / "snapshots"
+
+    def parts() -> list[str]:
+        return [path.read_text() for path in shelf.glob("*.partial/.journal")]
+
+    _killed_when(sandbox, ("snapshot",), lambda: any(t.count("sha256") > 1 for t in parts()))
+    begun = next(shelf.glob("*.partial")).name.removesuffix(".partial")
+    taken = json.loads(sandbox.inv("snapshot", "--resume", "--json"))
+    assert taken["id"] == begun and not list(shelf.glob("*.partial"))
+    shown = json.loads(sandbox.inv("snapshots", "show", begun, "--json"))
+    assert any(cut.get("resumed") for cut in shown["facts"]["cuts"].values())
+    assert "no interrupted snapshot" in sandbox.inv("snapshot", "--resume", code=2)
+
+    def staged() -> list[str]:
+        state = sandbox.folder / ".sandbox" / "state.json"
+        return json.loads(state.read_text()).get("staged", []) if state.exists() else []
+
+    assert "no load of snapshot" in sandbox.inv("load", "--resume", "--yes", code=2)
+    _killed_when(sandbox, ("load", begun, "--yes"), lambda: bool(staged()))
+    loaded = json.loads(sandbox.inv("load", begun, "--resume", "--yes", "--json"))
+    assert loaded["rows"] == taken["rows"] and staged() == []
+    _killed_when(sandbox, ("load", begun, "--yes"), lambda: bool(staged()))
+    assert json.loads(sandbox.inv("load", begun, "--yes", "--json"))["rows"] == taken["rows"]
+    assert "no load of snapshot" in sandbox.inv("load", "--resume", "--yes", code=2)

@@ -202,6 +202,28 @@ def test_resume_goes_on_after_the_last_finished_part(tmp_path: Path) -> None:
     assert sorted(p.name for p in made.folder.iterdir()) == ["manifest.json", "mongo", "postgres"]
 
 
+def test_resume_forgets_a_store_of_another_moment_for_good(tmp_path: Path) -> None:
+    """Its catalog goes with its parts, and a second interruption does not bring them back."""
+    writer = artifacts.create(tmp_path, facts=FACTS)
+    writer.catalog("mongo", b"")
+    writer.catalog("postgres", b"old")
+    with writer.part("postgres", VIDEOS) as part:
+        part.write(5, b"old")
+    writer.leave()
+    again = artifacts.resume(tmp_path, writer.id, facts=FACTS)
+    assert again.has_catalog("postgres") and again.has_catalog("mongo")
+    again.forget("postgres")
+    again.leave()
+    last = artifacts.resume(tmp_path, writer.id, facts=FACTS)
+    assert not last.has_catalog("postgres") and not last.finished("postgres")
+    last.catalog("postgres", b"new")
+    with last.part("postgres", VIDEOS) as part:
+        part.write(1, b"new")
+    made = last.commit({})
+    made.verify()
+    assert (made.catalog("postgres"), content(made), made.catalog("mongo")) == (b"new", b"new", b"")
+
+
 def test_resume_refuses_another_policy(tmp_path: Path) -> None:
     begun = interrupt(tmp_path)
     with pytest.raises(Refused, match="another policy"):

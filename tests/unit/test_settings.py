@@ -55,6 +55,7 @@ def test_the_default_parses() -> None:
         ),
         ('"api_keys", "api_key_audit_log"', '"videos", "api_keys"', "postgres.isolated", "both"),
         ("[mongo]", "[mongodb]", "mongodb", "unknown key"),
+        ('ttl = "hold"', 'ttl = "never"', "mongo.ttl", "'shift'"),
     ],
 )
 def test_a_wrong_input_is_one_line_with_file_and_key(

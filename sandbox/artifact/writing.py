@@ -204,7 +204,7 @@ class Writer:
     def _keep_journal(self) -> None:
         """Write it anew: what is left out must not count next time."""
         catalogs = [{"catalog": kind, "entry": entry} for kind, entry in self._catalogs.items()]
-        lines = [{"facts": self._facts}, *catalogs, *self._parts]
+        lines: list[dict[str, Any]] = [{"facts": self._facts}, *catalogs, *self._parts]
         write_synced(self._folder / JOURNAL, "".join(map(_line, lines)))
 
     def _take_up(self, entries: list[dict[str, Any]]) -> None:

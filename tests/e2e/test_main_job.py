@@ -180,7 +180,7 @@ def test_a_killed_snapshot_and_a_killed_load_go_on(sandbox: Sandbox) -> None:
     begun = next(shelf.glob("*.partial")).name.removesuffix(".partial")
     taken = json.loads(sandbox.inv("snapshot", "--resume", "--json"))
     assert taken["id"] == begun and not list(shelf.glob("*.partial"))
-    shown = json.loads(sandbox.inv("snapshots", "show", begun, "--json"))
+    shown = json.loads(sandbox.inv("snapshots", "--action", "show", "--name", begun, "--json"))
     assert any(cut.get("resumed") for cut in shown["facts"]["cuts"].values())
     assert "no interrupted snapshot" in sandbox.inv("snapshot", "--resume", code=2)
 
@@ -189,9 +189,12 @@ def test_a_killed_snapshot_and_a_killed_load_go_on(sandbox: Sandbox) -> None:
         return json.loads(state.read_text()).get("staged", []) if state.exists() else []
 
     assert "no load of snapshot" in sandbox.inv("load", "--resume", "--yes", code=2)
-    _killed_when(sandbox, ("load", begun, "--yes"), lambda: bool(staged()))
-    loaded = json.loads(sandbox.inv("load", begun, "--resume", "--yes", "--json"))
+    _killed_when(sandbox, ("load", "--snapshot", begun, "--yes"), lambda: bool(staged()))
+    loaded = json.loads(sandbox.inv("load", "--snapshot", begun, "--resume", "--yes", "--json"))
     assert loaded["rows"] == taken["rows"] and staged() == []
-    _killed_when(sandbox, ("load", begun, "--yes"), lambda: bool(staged()))
-    assert json.loads(sandbox.inv("load", begun, "--yes", "--json"))["rows"] == taken["rows"]
+    _killed_when(sandbox, ("load", "--snapshot", begun, "--yes"), lambda: bool(staged()))
+    assert (
+        json.loads(sandbox.inv("load", "--snapshot", begun, "--yes", "--json"))["rows"]
+        == taken["rows"]
+    )
     assert "no load of snapshot" in sandbox.inv("load", "--resume", "--yes", code=2)

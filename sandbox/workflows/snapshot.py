@@ -56,7 +56,7 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
     """
     mask = open_mask(session.project)
     with locked(session.project):
-        unfinished = _unfinished(session.project) if resume else ""
+        unfinished = _unfinished(session.project, mask) if resume else ""
         artifacts.clean(session.project.snapshots, keep=unfinished)
         sources = session.sources()
         for kind, source in sources.items():
@@ -87,8 +87,10 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
     return Taken(artifact=made, mask=mask)
 
 
-def _unfinished(project: Project) -> str:
-    """The newest interrupted snapshot."""
+def _unfinished(project: Project, mask: PolicyMask) -> str:
+    """The newest interrupted snapshot. A subset is chosen at one moment, in all stores."""
+    if mask.subset:
+        raise ConfigError("a subset cannot be gone on with", hint="./inv snapshot begins it anew")
     known = artifacts.interrupted(project.snapshots)
     if not known:
         raise ConfigError(

@@ -89,7 +89,7 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
 
 def _unfinished(project: Project, mask: PolicyMask) -> str:
     """The newest interrupted snapshot. A subset is chosen at one moment, in all stores."""
-    if mask.subset:
+    if mask.starts:
         raise ConfigError("a subset cannot be gone on with", hint="./inv snapshot begins it anew")
     known = artifacts.interrupted(project.snapshots)
     if not known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -14,7 +14,7 @@ from psycopg import sql
 from sandbox.contract import Access, Mask
 from sandbox.engine.programs import run as run_inside
 from sandbox.masking.keep import KEEP
-from sandbox.model import Dataset, Endpoint, Identity, Marker, PostgresSpace, Role
+from sandbox.model import Dataset, Endpoint, Identity, Marker, PostgresSpace, Role, slices
 from sandbox.stores.postgres import PostgresAdmin, PostgresSource, PostgresStore
 
 ROLES: tuple[Role, ...] = ("reader", "keeper", "playground", "production")
@@ -30,6 +30,14 @@ class World:
     production: PostgresSpace
     playground: PostgresSpace
     project: str
+
+    def listing(self, *, isolated: Sequence[str], shared: Sequence[str] = ()) -> World:
+        """The same with other lists, after production's tables were made."""
+        lists = {"isolated": tuple(isolated), "shared": tuple(shared)}
+        self.production = replace(self.production, **lists)
+        self.playground = replace(self.playground, **lists)
+        self.isolate()
+        return self
 
     @property
     def endpoint(self) -> Endpoint:
@@ -89,8 +97,9 @@ class World:
             with source.cut() as cut:
                 catalog = source.catalog(cut)
                 datasets = source.datasets(cut)
+                streams = [part for dataset in datasets for part in slices(dataset)]
                 return catalog, [
-                    (one, [piece for _, piece in source.read(cut, one, mask)]) for one in datasets
+                    (one, [piece for _, piece in source.read(cut, one, mask)]) for one in streams
                 ]
         finally:
             source.close()
@@ -150,6 +159,7 @@ def database(
         project=f"p{tag}",
     )
     try:
+        client.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
         if ddl:
             client.execute(ddl if isinstance(ddl, bytes) else ddl.encode())
         made.isolate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from sandbox.contract import Access
 from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.model import Marker, PostgresSpace
 
+Values = Sequence[Any] | Mapping[str, Any]
 Connection = psycopg.Connection[tuple[Any, ...]]
 MARK = "sandbox: "  # a schema's comment holds one line that begins so
 STAGED, OLD = "__new", "__old"
@@ -37,6 +38,7 @@ def connect(access: Access, *, database: str = "", autocommit: bool = True) -> C
             dbname=database or space_of(access).database,
             connect_timeout=CONNECT_WITHIN,
             application_name="sandbox",
+            client_encoding="UTF8",
             autocommit=autocommit,
             row_factory=tuple_row,
             **dict(access.endpoint.options),  # type: ignore[arg-type]  # TLS and the like
@@ -55,11 +57,11 @@ def name(*parts: str) -> sql.Composed:
     return sql.SQL(".").join(map(sql.Identifier, parts))
 
 
-def rows(connection: Connection, query: Any, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def rows(connection: Connection, query: Any, values: Values = ()) -> list[tuple[Any, ...]]:
     return connection.execute(query, values or None).fetchall()
 
 
-def one(connection: Connection, query: Any, values: Sequence[Any] = ()) -> Any:
+def one(connection: Connection, query: Any, values: Values = ()) -> Any:
     """The first column of the first row, None when there is none."""
     row = connection.execute(query, values or None).fetchone()
     return None if row is None else row[0]

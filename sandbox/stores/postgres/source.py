@@ -16,9 +16,10 @@ import psycopg
 from psycopg import sql
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.errors import ConfigError, SandboxError
+from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.model import Dataset, Kind, Marker, Start
 from sandbox.stores.postgres import catalog, copytext
+from sandbox.stores.postgres.dump import pattern
 from sandbox.stores.postgres.keysets import give
 from sandbox.stores.postgres.references import references
 from sandbox.stores.postgres.session import (
@@ -31,9 +32,10 @@ from sandbox.stores.postgres.session import (
     rows,
     space_of,
 )
+from sandbox.stores.postgres.streaming import pieces
 from sandbox.stores.postgres.subset import Chosen, Closure
 
-PIECE = 1 << 20  # bytes
+LOCK_WITHIN = "30s"
 READ_ONLY = (
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET row_security = off; "
     "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; "
@@ -93,13 +95,17 @@ class PostgresSource:
 
     @contextmanager
     def cut(self) -> Iterator[Cut]:
-        """One exported, repeatable-read, read-only snapshot for every worker."""
+        """One exported, repeatable-read, read-only snapshot for every worker.
+
+        The tables are locked against ALTER, DROP and TRUNCATE before the snapshot is taken, as
+        pg_dump does: a table that is rewritten later would look empty to the snapshot.
+        """
         holder = connect(self._access, autocommit=False)
         made: list[Connection] = [holder]
         try:
             holder.execute(READ_ONLY)
             holder.commit()
-            holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._hold(holder)
             facts = rows(
                 holder,
                 "SELECT pg_export_snapshot(), now()::text, current_setting('server_version'), "
@@ -111,6 +117,26 @@ class PostgresSource:
         finally:
             for connection in made:
                 connection.close()
+
+    def _hold(self, holder: Connection) -> None:
+        """Begin the transaction with the locks; its snapshot is taken by the next query."""
+        try:
+            tables = self._lockable()
+            holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            holder.execute(f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'")
+            if tables:
+                names = sql.SQL(", ").join(name(self._space.schema, table) for table in tables)
+                holder.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+            if self._lockable(holder) != tables:
+                raise _changed()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
+            raise _changed() from None
+        except psycopg.Error as error:
+            raise failed(error, "locking the tables") from None
+
+    def _lockable(self, connection: Connection | None = None) -> list[str]:
+        found = catalog.tables(connection or self.connection, self._space.schema)
+        return [table for table in found if table in self._space.isolated]
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
         return catalog.datasets(cut.token.holder, self._space)
@@ -135,7 +161,7 @@ class PostgresSource:
                 f"--username={self._access.identity.name}",
                 f"--snapshot={cut.token.snapshot}",
                 f"--dbname={self._space.database}",
-                f'--schema="{self._space.schema.replace(chr(34), chr(34) * 2)}"',
+                "--schema=" + pattern(self._space.schema),
             ],
             environment={"PGPASSWORD": self._access.identity.secret},
         )
@@ -160,6 +186,9 @@ class PostgresSource:
             "shared": self._space.shared,
             "sequences": positions,
             "extensions": extensions,
+            "present": [row[1] for row in catalog.check(holder, self._space)],
+            "populated": catalog.populated(holder, self._space.schema),
+            "lost": catalog.lost(holder, self._space),
             "dump": dump.decode(),
         }
         return json.dumps(record).encode()
@@ -175,7 +204,7 @@ class PostgresSource:
         with self._worker(cut, {**chosen.settings, **mask.settings}) as connection:
             give(connection, chosen.keys)
             try:
-                yield from _pieces(connection, query, change)
+                yield from pieces(connection, query, change)
             except psycopg.Error as error:
                 raise failed(error, f"reading {dataset.name}") from None
 
@@ -272,14 +301,30 @@ class PostgresSource:
             else name(column)
             for column in columns
         ]
-        only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
+        table, bounds = self._range(dataset)
+        conditions = [*bounds, *([sql.SQL(f"({where})")] if where else [])]
         return sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT{}").format(
             sql.SQL(", ").join(selected),
-            only,
-            name(self._space.schema, dataset.name),
-            sql.SQL(f" WHERE {where}" if where else ""),
+            table,
+            sql.SQL(" WHERE " if conditions else ""),
+            sql.SQL(" AND ").join(conditions),
             sql.SQL("" if text else " (FORMAT binary)"),
         )
+
+    def _range(self, dataset: Dataset) -> tuple[sql.Composed, list[sql.Composable]]:
+        """What is read, and which of its blocks; a table's children are datasets of their own."""
+        found = dataset.options.get("range")
+        if not found:
+            only = "" if dataset.options.get("partitioned") else "ONLY "
+            return sql.SQL(only) + name(self._space.schema, dataset.name), []
+        schema, leaf, first, last = found
+        bounds: list[sql.Composable] = []
+        if first:
+            bounds.append(sql.SQL("ctid >= {}").format(sql.Literal(f"({first},0)")))
+        if last is not None:
+            bounds.append(sql.SQL("ctid < {}").format(sql.Literal(f"({last},0)")))
+        leaf_ = name(schema or self._space.schema, leaf)
+        return sql.SQL("ONLY {} AS {}").format(leaf_, name(dataset.name)), bounds
 
     @contextmanager
     def _worker(self, cut: Cut, settings: Mapping[str, str]) -> Iterator[Connection]:
@@ -313,22 +358,9 @@ def _both(where: str, more: str) -> str:
     return f"({where}) AND ({more})" if where and more else where or more
 
 
-def _pieces(
-    connection: Connection, query: sql.Composed, change: copytext.Change | None
-) -> Iterator[tuple[int, bytes]]:
-    """COPY's messages joined to pieces; the server sends one row a message."""
-    held: list[bytes] = []
-    size = count = told = 0
-    with connection.cursor() as cursor:
-        with cursor.copy(query) as copy:
-            while data := copy.read():
-                line = bytes(data)
-                held.append(line if change is None else change(line))
-                size += len(line)
-                count += 1
-                if size >= PIECE:
-                    yield count, b"".join(held)
-                    told += count
-                    held, size, count = [], 0, 0
-        # The binary trailer is a message, too: the server's own count is the exact one.
-        yield cursor.rowcount - told, b"".join(held)
+def _changed() -> Refused:
+    return Refused(
+        "the tables are being changed right now; nothing was read",
+        where="postgres",
+        hint="try again when the migration is through",
+    )

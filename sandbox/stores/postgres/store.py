@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg
 from psycopg import sql
@@ -16,6 +14,7 @@ from sandbox.errors import NoBaseline, SandboxError
 from sandbox.model import Change, Dataset, Identity, Marker, Space
 from sandbox.stores.postgres import catalog as present
 from sandbox.stores.postgres import ddl
+from sandbox.stores.postgres.building import Builder
 from sandbox.stores.postgres.session import (
     OLD,
     STAGED,
@@ -32,7 +31,10 @@ from sandbox.stores.postgres.session import (
 from sandbox.stores.postgres.source import PostgresSource
 
 BINARY = b"PGCOPY\n\xff\r\n\x00"
-WORKERS = 4
+LOADING = (
+    "SET maintenance_work_mem = '256MB'; SET check_function_bodies = off; SET xmloption = content; "
+    "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'"
+)
 LOCK_WITHIN = "5s"
 
 
@@ -48,7 +50,9 @@ class PostgresStore(PostgresSource):
         self._schema = self._space.schema
         self._staged = self._schema + STAGED
         self._old = self._schema + OLD
-        self._design: ddl.Design | None = None
+        self._builder: Builder | None = None
+        self._sizes: dict[str, int] = {}  # bytes by quoted, qualified table
+        self._lost: list[str] = []
         self._open: list[Connection] = []
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -65,56 +69,50 @@ class PostgresStore(PostgresSource):
         if self._tool is None:
             raise SandboxError("pg_dump of the server's version is needed")
         template = ddl.template_name(marker.project)
-        self._design = ddl.move(self._access, catalog, self._staged, self._tool, template)
+        design = ddl.move(self._access, catalog, self._staged, self._tool, template)
+        self._sizes = {self._name(one_.name): one_.bytes for one_ in datasets}
         with self._doing("staging"):
             self._drop(self._staged)
             statement = sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}")
             self.connection.execute(statement.format(name(self._staged), name(self._owner.name)))
-            before = self._design.before.replace(f"CREATE SCHEMA {self._quoted()};", "", 1)
-            self._run(before)
+            self._builder = Builder(design, self._staged, self._loader)
+            self._builder.before()
+            self._lost = [*design.lost, *self._builder.lost]
 
     def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
-        columns = [field.name for field in dataset.fields if not field.generated]
         rest = iter(pieces)
         first = next(rest, b"")
-        form = " (FORMAT binary)" if first.startswith(BINARY) else ""
-        query = sql.SQL("COPY {} ({}) FROM STDIN{}").format(
-            name(self._staged, dataset.name),
-            sql.SQL(", ").join(map(name, columns)),
-            sql.SQL(form),
-        )
-        with self._doing(f"loading {dataset.name}"):
-            connection = self._loader()
-            with connection.cursor() as cursor:
+        with self._doing(f"loading {dataset.name}"), self._loader().transaction():
+            frozen = not dataset.options.get("partitioned") and "slice" not in dataset.options
+            if frozen:  # rows of a table that is new in this transaction need no later look
+                table = name(self._staged, dataset.name)
+                self._loader().execute(sql.SQL("TRUNCATE ONLY {}").format(table))
+            query = self._copy(dataset, binary=first.startswith(BINARY), frozen=frozen)
+            with self._loader().cursor() as cursor:
                 with cursor.copy(query) as copy:
                     copy.write(first)
                     for piece in rest:
                         copy.write(piece)
                 return cursor.rowcount
 
+    def _copy(self, dataset: Dataset, *, binary: bool, frozen: bool) -> sql.Composed:
+        columns = [name(field.name) for field in dataset.fields if not field.generated]
+        options = [*(["FORMAT binary"] if binary else []), *(["FREEZE"] if frozen else [])]
+        return sql.SQL("COPY {}{} FROM STDIN{}").format(
+            name(self._staged, dataset.name),
+            sql.SQL(" ({})").format(sql.SQL(", ").join(columns)) if columns else sql.SQL(""),
+            sql.SQL(f" ({', '.join(options)})" if options else ""),
+        )
+
     def finish(self, marker: Marker) -> Sequence[str]:
         """Keys and indexes side by side, then foreign keys and triggers, then the marker."""
-        design = self._design
-        assert design is not None, "stage() comes first"
+        builder = self._builder
+        assert builder is not None, "stage() comes first"
         with self._doing("building keys and indexes"):
-            self._together([partial(self._run, text) for text in design.keyed])
-            for text in design.after:
-                self._run(text)
-            for view in design.materialized:
-                self._run_query(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(self._new(view)))
-            for sequence, (value, called) in design.sequences.items():
-                quoted = one(self.connection, "SELECT quote_ident(%s)", [sequence])
-                self.connection.execute(
-                    "SELECT setval(%s::regclass, %s, %s)",
-                    [f"{self._quoted()}.{quoted}", value, called],
-                )
-            staged = present.tables(self.connection, self._staged)
-            analyze = sql.SQL("ANALYZE {}")
-            self._together(
-                [partial(self._run_query, analyze.format(self._new(table))) for table in staged]
-            )
+            builder.lost.clear()
+            builder.after(self._sizes)
             write_marker(self.connection, self._staged, marker)
-        return design.lost
+        return [*self._lost, *builder.lost]
 
     def swap(self) -> None:
         with self._doing("swapping"), self.connection.transaction():
@@ -199,7 +197,10 @@ class PostgresStore(PostgresSource):
         if connection is None or connection.closed:
             connection = self._connect()
             connection.execute(sql.SQL("SET ROLE {}").format(name(self._owner.name)))
-            connection.execute("SET maintenance_work_mem = '256MB'")
+            connection.execute(LOADING)
+            # A function that a check or an index calls may name its own schema's tables bare.
+            path = sql.SQL("SET search_path = {}, public").format(name(self._staged))
+            connection.execute(path)
             self._local.connection = connection
         return connection
 
@@ -215,24 +216,8 @@ class PostgresStore(PostgresSource):
     def _need_own(self) -> Marker:
         return need_own(self.connection, self._schema, self._production)
 
-    def _new(self, relation: str) -> sql.Composed:
-        return name(self._staged, relation)
-
-    def _quoted(self) -> str:
-        return str(one(self.connection, "SELECT quote_ident(%s)", [self._staged]))
-
-    def _run(self, text: str) -> None:
-        connection = self._loader()
-        connection.execute(text.encode())
-        connection.execute("SELECT set_config('search_path', '', false)")  # as in every dump
-
-    def _run_query(self, query: sql.Composed) -> None:
-        self._loader().execute(query)
-
-    def _together(self, jobs: Sequence[Callable[[], None]]) -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for future in [pool.submit(job) for job in jobs]:
-                future.result()
+    def _name(self, relation: str) -> str:
+        return name(self._staged, relation).as_string(self.connection)
 
     def _drop(self, schema: str) -> None:
         """Only ever a staged or an old schema of ours."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from secantus import commands, rbac
 from secantus.auth import SCRAM_SHA_256, derive_credentials
 from secantus.server import SecantusDBServer
 
@@ -43,6 +44,7 @@ def main() -> None:
         cache_size="512M",
     )
     keep_options(server.storage)
+    ask_for_rights()
     try:
         if user and password:
             make_root(server, user, password)
@@ -72,6 +74,85 @@ def keep_options(storage: Any) -> None:
         return done
 
     storage.rename_collection = renamed
+
+
+# Commands that no right was asked for: the action that the real server asks for, and where.
+UNASKED = {
+    "killAllSessions": ("killAnySession", rbac.SCOPE_CLUSTER),
+    "killAllSessionsByPattern": ("killAnySession", rbac.SCOPE_CLUSTER),
+    "replSetGetStatus": ("replSetGetStatus", rbac.SCOPE_CLUSTER),
+    "replSetStepDown": ("replSetStateChange", rbac.SCOPE_CLUSTER),
+    "createSearchIndexes": ("createIndex", rbac.SCOPE_COLLECTION),
+    "updateSearchIndex": ("createIndex", rbac.SCOPE_COLLECTION),
+    "dropSearchIndex": ("dropIndex", rbac.SCOPE_COLLECTION),
+}
+BULK = {"insert": "insert", "update": "update", "delete": "remove"}
+
+
+def ask_for_rights() -> None:
+    """The real server asks for rights on every namespace of a `bulkWrite` and on the target of a
+    `renameCollection`; here a login limited to one database could write any other."""
+    commands._COMMAND_ACTIONS.update(UNASKED)
+    root = rbac.BUILT_IN_ROLES["root"]
+    root.actions = root.actions | {action for action, _ in UNASKED.values()}
+    commands._HANDLERS["connectionStatus"] = _told
+    for name, needs in (("bulkWrite", _bulk_needs), ("renameCollection", _rename_needs)):
+        commands._HANDLERS[name] = _asked(name, commands._HANDLERS[name], needs)
+
+
+def _told(doc: dict[str, Any], ctx: Any) -> dict[str, Any]:
+    """`showPrivileges`: what the roles of this login come to."""
+    answer: dict[str, Any] = commands._connection_status(doc, ctx)
+    if doc.get("showPrivileges") and ctx.connection_auth is not None:
+        found: list[Any] = []
+        for role in ctx.connection_auth.effective_roles:
+            found += _privileges(str(role.get("role")), str(role.get("db")), ctx.storage.get_role)
+        answer["authInfo"]["authenticatedUserPrivileges"] = found
+    return answer
+
+
+def _privileges(role: str, database: str, known: Any) -> list[Any]:
+    built_in = rbac.BUILT_IN_ROLES.get(role)
+    if built_in is None:
+        record = known(database, role) or {}
+        inherited = [
+            one
+            for more in record.get("roles") or ()
+            for one in _privileges(more["role"], more["db"], known)
+        ]
+        return [*(record.get("privileges") or ()), *inherited]
+    resources: list[Any] = [{"db": "" if built_in.any_db else database, "collection": ""}]
+    if built_in.cluster:
+        resources.append({"cluster": True})
+    return [{"resource": one, "actions": sorted(built_in.actions)} for one in resources]
+
+
+def _asked(name: str, run: Any, needs: Any) -> Any:
+    def asked(doc: dict[str, Any], ctx: Any) -> dict[str, Any]:
+        if ctx.require_auth:
+            for action, database in needs(doc):
+                roles, known = ctx.connection_auth.effective_roles, ctx.storage.get_role
+                if not rbac.check_privilege(roles, action, target_db=database, role_resolver=known):
+                    message = f"not authorized on {database} to execute command {name}"
+                    return {"ok": 0.0, "errmsg": message, "code": 13, "codeName": "Unauthorized"}
+        done: dict[str, Any] = run(doc, ctx)
+        return done
+
+    return asked
+
+
+def _bulk_needs(doc: dict[str, Any]) -> list[tuple[str, str]]:
+    names = [str(one.get("ns", "")).partition(".")[0] for one in doc.get("nsInfo") or ()]
+    operations = [next(iter(one.items()), ("", 0)) for one in doc.get("ops") or ()]
+    return [
+        (BULK.get(kind, kind), names[at] if isinstance(at, int) and 0 <= at < len(names) else "")
+        for kind, at in operations
+    ]
+
+
+def _rename_needs(doc: dict[str, Any]) -> list[tuple[str, str]]:
+    source, target = (str(doc.get(key, "")).partition(".")[0] for key in ("renameCollection", "to"))
+    return [] if source == target else [("insert", target), ("createCollection", target)]
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

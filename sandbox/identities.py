@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sandbox.errors import ConfigError
@@ -69,6 +69,11 @@ class Vault:
             names = [name for name in known if name.startswith(prefix)]
             known.update({name: new_secret() for name in names})
         return names
+
+    def forget(self, doomed: Callable[[str], bool]) -> None:
+        with self._changing() as known:
+            for name in [name for name in known if doomed(name)]:
+                del known[name]
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from sandbox.model import (
 from sandbox.settings import Settings
 
 PLAYGROUND_NAME = re.compile(r"^[a-z][a-z0-9]{0,15}$")
+RESERVED = ("shared",)  # dev_shared is the window on shared tables
+FIRST_PORT, PORTS = 19_000, 1_000  # of the servers of named playgrounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,18 @@ def check_playground_name(name: str) -> None:
             where="--playground",
             hint="1 to 16 lower-case letters and digits, a letter first",
         )
+    if name in RESERVED:
+        raise ConfigError(
+            f"{name!r} is a name of this tool's own", where="--playground", hint="take another"
+        )
+
+
+def server_port(playground: str, taken: Collection[str]) -> str:
+    """The application's port in a named playground: the same one each time, unless another has
+    it."""
+    start = zlib.crc32(playground.encode())
+    ports = (str(FIRST_PORT + (start + step) % PORTS) for step in range(PORTS))
+    return next((port for port in ports if port not in taken), "0")
 
 
 def compose_project(settings: Settings, environment: Environment, playground: str = "") -> str:

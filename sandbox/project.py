@@ -30,6 +30,7 @@ class State:
     present one's."""
 
     layout: Layout | None = None
+    made: bool = False  # its spaces and logins are there
     loaded: str = ""  # the snapshot that it holds
     swapping: tuple[Kind, ...] = ()
     resetting: str = ""
@@ -54,6 +55,20 @@ class Project:
     def at(self, layout: Layout) -> Project:
         """The same project as it would be, or was, in another layout."""
         return replace(self, seen_as=layout)
+
+    def named(self, playground: str) -> Project:
+        """The same project for another playground; "" is the one without a name."""
+        return replace(self, playground=playground, seen_as=None)
+
+    def siblings(self) -> tuple[str, ...]:
+        """The other playgrounds of this folder: those that have an env file."""
+        base = self.root / self.settings.environment("playground").env_file
+        names = ["" for _ in range(base.is_file())]
+        for path in sorted(base.parent.glob(f"{base.name}.*")):
+            name = path.name.removeprefix(f"{base.name}.")
+            if layouts.PLAYGROUND_NAME.match(name):
+                names.append(name)
+        return tuple(name for name in names if name != self.playground)
 
     @property
     def root(self) -> Path:
@@ -126,6 +141,11 @@ class Project:
             own += f"/{self.playground}" if self.playground else ""
         return Identity(role=role, name=name, secret=self.vault.secret(f"{kind}/{role}{own}"))
 
+    def loaded(self) -> frozenset[str]:
+        """The snapshots that any playground of this folder was loaded from."""
+        all_ = (self.playground, *self.siblings())
+        return frozenset(self.named(name).state().loaded for name in all_) - {""}
+
     def state(self) -> State:
         try:
             raw = json.loads(self._state_path().read_text())
@@ -144,6 +164,7 @@ class Project:
         state = replace(self.state(), **changes)
         record = {
             "layout": state.layout,
+            "made": state.made,
             "loaded": state.loaded,
             "swapping": list(state.swapping),
             "resetting": state.resetting,
@@ -155,6 +176,14 @@ class Project:
         }
         write_private(self._state_path(), json.dumps(record, indent=1, sort_keys=True) + "\n")
         return state
+
+    def forget(self) -> None:
+        """The playground is gone: its env file, secrets and state go, too."""
+        self.env_file("playground").unlink(missing_ok=True)
+        self.vault.forget(
+            lambda name: name.endswith(f"/{self.playground}") if self.playground else False
+        )
+        self._state_path().unlink(missing_ok=True)
 
     def _state_path(self) -> Path:
         return self.folder / (f"state-{self.playground}.json" if self.playground else "state.json")
@@ -210,6 +239,7 @@ def _state(raw: Mapping[str, Any], file: str) -> State:
             raise ConfigError(f"there is no layout {layout!r}", where=file, hint="delete the file")
     return State(
         layout=raw.get("layout"),
+        made=raw.get("made", False),
         loaded=raw.get("loaded", ""),
         swapping=tuple(raw.get("swapping", ())),
         resetting=raw.get("resetting", ""),

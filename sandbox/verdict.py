@@ -82,12 +82,14 @@ def judge(
     server: tuple[str, str],
     attempts: Iterable[Attempt],
     *,
+    beside: Sequence[tuple[str, Place, Place]] = (),
     seconds: float = 0.0,
 ) -> Verdict:
     """The matrix's rows: the server's port, each store, each directory, with its attempts.
 
-    `server`: production's and the playground's port. An attempt of a row that is not in the
-    matrix makes a row of its own, so that nothing which was tried can go unseen.
+    `server`: production's and the playground's port. `beside`: another playground's name, this
+    one's place and the other's, where they were probed against one another. An attempt of a row
+    that is not in the matrix makes a row of its own, so that nothing which was tried can go unseen.
     """
     by_row: dict[str, list[Attempt]] = {}
     for attempt in attempts:
@@ -105,11 +107,30 @@ def judge(
                     attempts=tuple(by_row.pop(title, ())),
                 )
             )
+    for name, ours, theirs in beside:
+        pairs = zip(_titles(ours), _titles(theirs), strict=True)
+        for (title, _, playground), (_, _, other) in pairs:
+            resource = beside_row(title, name)
+            rows.append(
+                Row(
+                    resource=resource,
+                    production=other,
+                    playground=playground,
+                    how=HOW[ours.kind],
+                    shared=False,
+                    attempts=tuple(by_row.pop(resource, ())),
+                )
+            )
     rows += [
         Row(resource=t, production="", playground="", how="", shared=False, attempts=tuple(a))
         for t, a in by_row.items()
     ]
     return Verdict(rows=tuple(rows), seconds=seconds)
+
+
+def beside_row(title: str, playground: str) -> str:
+    """The row of a store against another playground's space; "" is the one without a name."""
+    return f"{title}, beside {playground or 'the first playground'}"
 
 
 def settings_attempts(

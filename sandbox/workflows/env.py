@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sandbox import envfiles
 from sandbox.errors import Refused, Unreachable
 from sandbox.identities import write_private
+from sandbox.layout import server_port
 from sandbox.model import Environment, FilesSpace, Kind, Role, Space
 from sandbox.urls import url
 from sandbox.workflows.session import Session
@@ -71,12 +72,25 @@ def application(session: Session, environment: Environment) -> dict[str, str]:
         name: getattr(pair, environment)
         for name, pair in session.project.settings.application.items()
     }
+    port = session.project.settings.variables.server_port
+    if environment == "playground" and session.project.playground and port in found:
+        found[port] = _own_port(session, port)
     for place in session.places():
         space = place.production if environment == "production" else place.playground
         found.update(_names(session, place.kind, space))
         if place.kind != "files":
             found.update(_address(session, place.kind, environment))
     return found
+
+
+def _own_port(session: Session, variable: str) -> str:
+    """A named playground's server has a port that no other one of this folder has."""
+    project = session.project
+    others = [project.named(name) for name in project.siblings()]
+    taken = {one.variables("playground").get(variable, "") for one in others}
+    taken.add(project.variables("production").get(variable, ""))
+    present = project.variables("playground").get(variable, "")
+    return present if present and present not in taken else server_port(project.playground, taken)
 
 
 def _names(session: Session, kind: Kind, space: Space) -> dict[str, str]:
@@ -122,7 +136,9 @@ def _write_one(
 ) -> EnvChange:
     project = session.project
     path = project.env_file(environment)
-    fingerprints: Mapping[str, str] = project.state().fingerprints.get(path.name, {})
+    # Production's file belongs to all playgrounds: what is known of it stands in one place.
+    owner = project if environment == "playground" else project.named("")
+    fingerprints: Mapping[str, str] = owner.state().fingerprints.get(path.name, {})
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -135,9 +151,9 @@ def _write_one(
     if not dry_run and (written.text != text or path.stat().st_mode & 0o077):
         write_private(path, written.text)
     if not dry_run:
-        known = {**project.state().fingerprints, path.name: written.fingerprints}
-        if known != project.state().fingerprints:
-            project.remember(fingerprints=known)
+        known = {**owner.state().fingerprints, path.name: written.fingerprints}
+        if known != owner.state().fingerprints:
+            owner.remember(fingerprints=known)
     return EnvChange(
         file=path.name, added=written.added, updated=written.updated, kept=written.kept
     )

@@ -38,6 +38,7 @@ def isolate(session: Session, *, dry_run: bool = False) -> tuple[Isolated, ...]:
     with locked(session.project):
         done = each(session, do=True)
         write_env(session)  # the logins may be other ones than before
+        session.project.remember(made=True)
         return done
 
 

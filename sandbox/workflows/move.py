@@ -174,7 +174,7 @@ def _carry(session: Session, ahead: Session, planned: Move) -> None:
         home = _home(session, place.kind)
         if place.shared and home is not None:
             homes[place.kind] = home
-    end = {"layout": target, "homes": homes, "swapping": (), "moving": None}
+    end = {"layout": target, "made": True, "homes": homes, "swapping": (), "moving": None}
     if not planned.carried:
         project.remember(**end)
         return

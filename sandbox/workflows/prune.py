@@ -48,6 +48,25 @@ def prune(session: Session, confirm: Callable[[str], None]) -> tuple[Isolated, .
     return done
 
 
+def remove_all(session: Session) -> tuple[Isolated, ...]:
+    """The playground's spaces and logins in every store, then what is known of it. Servers of its
+    own go with `down`."""
+    done = []
+    before = session.at("namespaced")
+    if not session.external:
+        for place in before.places():
+            if place.kind == "files" or _marker(before, place.kind) == _whose(session):
+                statements = before.admin(place.kind, "production").remove()
+                done.append(
+                    Isolated(kind=place.kind, server="production", statements=tuple(statements))
+                )
+    elif any(place.kind == "files" for place in before.places()):
+        statements = session.admin("files", "playground").remove()
+        done.append(Isolated(kind="files", server="playground", statements=tuple(statements)))
+    session.project.remember(made=False, loaded="", homes={})
+    return tuple(done)
+
+
 def _spaces(session: Session) -> Iterator[Leftover]:
     """Spaces beside production's that no store uses now."""
     if session.external:

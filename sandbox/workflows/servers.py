@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 from sandbox import compose, plan
@@ -56,10 +57,29 @@ def _plan(session: Session, environment: Environment, app: bool) -> plan.Plan:
         file=path.name,
         variables={**project.variables(environment), **project.environ},
         profiles=frozenset(profiles),
-        read_env=lambda given: _env_file(path.parent / given),
+        read_env=lambda given: _env_file(_own_env_file(session, environment, path.parent / given)),
         root=str(path.parent),
     )
+    if environment == "playground" and project.playground:
+        file = _with_free_ports(file)
     return plan.plan(file, session.engine.observe(name), project=name)
+
+
+def _own_env_file(session: Session, environment: Environment, given: Path) -> Path:
+    """A named playground's containers read her own file in the place of the common one."""
+    project = session.project
+    common = project.root / project.settings.environment(environment).env_file
+    return project.env_file(environment) if given == common else given
+
+
+def _with_free_ports(file: compose.ComposeFile) -> compose.ComposeFile:
+    """The file's ports are the first playground's; the others get free ones, derived from their
+    names, that stay the same from start to start."""
+    services = {
+        name: replace(service, ports=tuple(replace(port, published=0) for port in service.ports))
+        for name, service in file.services.items()
+    }
+    return replace(file, services=services)
 
 
 def _env_file(path: Path) -> dict[str, str] | None:

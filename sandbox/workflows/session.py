@@ -47,6 +47,10 @@ class Session:
         """The same playground in another layout; closed together with this one."""
         return self._open.enter_context(Session(self.project.at(layout), self.report))
 
+    def beside(self, playground: str) -> Session:
+        """Another playground of this project; closed together with this one."""
+        return self._open.enter_context(Session(self.project.named(playground), self.report))
+
     @property
     def engine(self) -> Engine:
         if self._engine is None:

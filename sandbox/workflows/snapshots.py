@@ -25,9 +25,9 @@ def check_action(action: str) -> str:
 
 def listing(project: Project) -> list[dict[str, Any]]:
     """Finished snapshots, newest first, with what is loaded marked."""
-    loaded = project.state().loaded
+    loaded = project.loaded()
     return [
-        {"loaded": one.id == loaded, **summary(one)} for one in artifacts.listing(project.snapshots)
+        {"loaded": one.id in loaded, **summary(one)} for one in artifacts.listing(project.snapshots)
     ]
 
 
@@ -51,8 +51,8 @@ def prune(
     """Delete all but the `keep` newest, never the loaded one."""
     if keep < 0:
         raise ConfigError("cannot keep fewer than none", where="--keep")
-    loaded = project.state().loaded
-    old = [one.id for one in artifacts.listing(project.snapshots)[keep:] if one.id != loaded]
+    loaded = project.loaded()
+    old = [one.id for one in artifacts.listing(project.snapshots)[keep:] if one.id not in loaded]
     if old and not dry_run:
         confirm(f"Delete {len(old)} snapshots?")
         with locked(project):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sandbox.engine import ServiceStatus
 from sandbox.errors import ConfigError
+from sandbox.layout import Place
 from sandbox.model import Environment
 from sandbox.project import locked
 from sandbox.workflows import servers
 from sandbox.workflows.env import write_env
 from sandbox.workflows.isolate import isolate
+from sandbox.workflows.prune import remove_all
 from sandbox.workflows.session import Session
 
 
@@ -39,8 +41,15 @@ def up(session: Session, *, app: bool = False, dry_run: bool = False) -> Started
     return Started(steps=servers.steps(plans), products=products)
 
 
-def down(session: Session, *, dry_run: bool = False) -> tuple[str, ...]:
-    """Stop and remove the containers of both environments. Volumes always stay (P9)."""
+def down(
+    session: Session,
+    *,
+    dry_run: bool = False,
+    prune: bool = False,
+    confirm: Callable[[str], None] = lambda question: None,
+) -> tuple[str, ...]:
+    """Stop and remove containers: a named playground's only, else of both environments. Volumes
+    always stay (P9). `prune`: the playground's spaces, logins, baselines and env file go, too."""
     environments: tuple[Environment, ...] = ("playground", "production")
     if session.external or session.project.playground:
         environments = ("playground",)
@@ -50,11 +59,26 @@ def down(session: Session, *, dry_run: bool = False) -> tuple[str, ...]:
         for project in projects
         for one in session.engine.status(project)
     ]
-    if not dry_run:
-        with locked(session.project):
-            for project in projects:
-                session.engine.down(project)
+    if prune:
+        found += [f"remove {_shown(place)}" for place in session.places() if not place.shared]
+    if dry_run:
+        return tuple(found)
+    if prune:
+        whose = session.project.playground or "the playground"
+        confirm(f"Remove for good all that {whose} has: spaces, data, logins, env file?")
+    with locked(session.project):
+        if prune:
+            remove_all(session)
+        for project in projects:
+            session.engine.down(project)
+        if prune:
+            session.engine.prune(session.project.compose_project("playground"))
+            session.project.forget()
     return tuple(found)
+
+
+def _shown(place: Place) -> str:
+    return f"{place.kind} {place.playground.name}"
 
 
 def status(session: Session) -> dict[Environment, tuple[ServiceStatus, ...]]:

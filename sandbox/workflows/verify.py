@@ -10,6 +10,7 @@ from sandbox.errors import IsolationBroken, SandboxError, Unreachable
 from sandbox.model import Attempt, Kind
 from sandbox.transfer import run_all
 from sandbox.verdict import SERVER_ROW, TITLES, Verdict, judge, settings_attempts
+from sandbox.workflows import siblings
 from sandbox.workflows.env import application
 from sandbox.workflows.session import Session
 
@@ -30,14 +31,25 @@ def verify(session: Session) -> Verdict:
 
         return run
 
-    places = session.places()
+    def against(pair: siblings.Pair) -> Callable[[], None]:
+        def run() -> None:
+            found = pair.run()
+            with lock:
+                attempts.extend(found)
+
+        return run
+
+    places, pairs = session.places(), siblings.pairs(session)
     jobs = [(1, probe(place.kind)) for place in places if not place.shared]
+    jobs += [(1, against(pair)) for pair in pairs]
     jobs.append((1, lambda: attempts.extend(_settings(session))))
     run_all(jobs, threading.Event())
     for place in places:
         if place.shared:
             attempts.append(_shared(place.kind, place.production.name))
-    return judge(places, _ports(session), attempts, seconds=time.perf_counter() - started)
+    beside = [(pair.name, pair.ours, pair.theirs) for pair in pairs]
+    seconds = time.perf_counter() - started
+    return judge(places, _ports(session), attempts, beside=beside, seconds=seconds)
 
 
 def _shared(kind: Kind, name: str) -> Attempt:

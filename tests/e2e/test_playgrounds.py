@@ -1,0 +1,113 @@
+"""Two playgrounds of one project: they cannot see one another, and go one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from sandbox.project import open_project
+from tests.e2e.world import Sandbox, made
+
+BESIDE = {
+    "PostgreSQL, beside ann",
+    "MongoDB, beside ann",
+    "Qdrant, beside ann",
+    "Redis, beside ann",
+    "Output files, beside ann",
+    "Backup files, beside ann",
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The first playground and ann's, both loaded."""
+    with made(tmp_path_factory.mktemp("playgrounds")) as one:
+        one.inv("up")
+        one.inv("seed", "--scale", "0.02")
+        one.inv("isolate")
+        one.inv("snapshot", "--load")
+        one.inv("up", "--playground", "ann")
+        one.inv("load", "--yes", "--no-search", "--playground", "ann")
+        yield one
+
+
+def admin(sandbox: Sandbox) -> str:
+    """PostgreSQL's administrator, as a URL."""
+    values = sandbox.variables("production")
+    address = values["DATABASE_URL"].split("@")[1]
+    return f"postgresql://postgres:{values['POSTGRES_PASSWORD']}@{address}"
+
+
+def test_names_ports_and_logins_come_from_the_name(sandbox: Sandbox) -> None:
+    first, hers = sandbox.variables(), sandbox.variables(playground="ann")
+    assert hers["DATABASE_SCHEMA"] == "dev_ann"
+    assert hers["MOMENTRY_REDIS_PREFIX"] == "momentry_dev_ann:"
+    assert hers["MOMENTRY_OUTPUT_DIR"].endswith("/output_dev_ann")
+    same = {name for name in first if first[name] == hers[name]}
+    assert same == {"RUST_LOG", "MOMENTRY_WORKER_ENABLED", "QDRANT_URL"}  # one server, no login
+    sandbox.inv("env", "--playground", "ann")
+    assert sandbox.variables(playground="ann") == hers
+
+
+def test_verify_proves_that_they_cannot_see_one_another(sandbox: Sandbox) -> None:
+    verdict = sandbox.json("verify")
+    rows = {row["resource"]: row for row in verdict["rows"]}
+    assert verdict["isolated"] and rows.keys() >= BESIDE
+    tried = {attempt["identity"] for attempt in rows["PostgreSQL, beside ann"]["attempts"]}
+    base = sandbox.project.replace("-", "_") + "_playground"
+    assert tried == {base, f"{base}_ann"}  # in both directions
+    from_hers = sandbox.json("verify", "--playground", "ann")["rows"]
+    assert {row["resource"] for row in from_hers} >= {"Redis, beside the first playground"}
+
+
+def test_one_right_too_many_on_another_playground_is_found(sandbox: Sandbox) -> None:
+    role = sandbox.project.replace("-", "_") + "_playground"
+    grant = f"GRANT USAGE ON SCHEMA dev_ann TO {role}; GRANT SELECT ON dev_ann.videos TO {role}"
+    revoke = grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ")
+    sandbox.query(grant, url=admin(sandbox))
+    server = redis.Redis.from_url(
+        f"redis://:{sandbox.variables('production')['REDIS_PASSWORD']}"
+        f"@{sandbox.variables()['REDIS_URL'].split('@')[1]}"
+    )
+    server.execute_command("ACL", "SETUSER", role + "_ann", "%R~momentry_dev:*")
+    try:
+        red = {
+            row["resource"]: row["why"]
+            for row in sandbox.json("verify", code=5)["rows"]
+            if not row["isolated"]
+        }
+    finally:
+        sandbox.query(revoke, url=admin(sandbox))
+        sandbox.inv("isolate", "--playground", "ann")  # puts the ACL right
+    # PostgreSQL's own row looks through every other schema, and sees it as well.
+    assert set(red) == {"PostgreSQL", "PostgreSQL, beside ann", "Redis, beside ann"}
+    assert "read" in red["PostgreSQL, beside ann"]
+    assert sandbox.json("verify")["isolated"]
+
+
+def test_a_reset_of_hers_leaves_mine_alone(sandbox: Sandbox) -> None:
+    hers = sandbox.variables(playground="ann")["DATABASE_URL"]
+    sandbox.query("UPDATE videos SET title = 'mine'")
+    sandbox.query("UPDATE videos SET title = 'hers'", url=hers)
+    sandbox.inv("reset", "--yes", "--playground", "ann")
+    assert sandbox.query("SELECT count(*) FROM videos WHERE title = 'hers'", url=hers) == [(0,)]
+    assert sandbox.query("SELECT count(DISTINCT title) FROM videos WHERE title = 'mine'") == [(1,)]
+
+
+def test_down_takes_hers_only_and_prune_all_of_it(sandbox: Sandbox) -> None:
+    hers = sandbox.variables(playground="ann")["DATABASE_URL"]
+    sandbox.inv("down", "--playground", "ann")
+    assert sandbox.query("SELECT count(*) > 0 FROM videos", url=hers) == [(True,)]
+    assert "--yes" in sandbox.inv("down", "--playground", "ann", "--prune", code=4)
+    sandbox.inv("down", "--playground", "ann", "--prune", "--yes")
+    left = "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%ann%' UNION ALL SELECT rolname "
+    left += f"FROM pg_roles WHERE rolname LIKE '{sandbox.project.replace('-', '_')}%ann'"
+    assert sandbox.query(left, url=admin(sandbox)) == []
+    assert not sandbox.variables(playground="ann")
+    assert not list(sandbox.folder.glob("data/**/*_ann*"))
+    assert "ann" not in open_project(sandbox.config).siblings()
+    sandbox.inv("down", "--playground", "ann", "--prune", "--yes")  # again: nothing there
+    assert len(sandbox.json("verify")["rows"]) == 7
+    assert sandbox.query("SELECT count(DISTINCT title) FROM videos WHERE title = 'mine'") == [(1,)]

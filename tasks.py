@@ -685,6 +685,46 @@ def _show_snapshot(console: Console, shown: Any) -> None:
     console.table("Parts", ("store", "dataset", "rows", "size", "sha256"), rows)
 
 
+@task(
+    positional=["action"],
+    help=_help("json", "yes", "dry-run", "config", action="show (the default) or rotate"),
+)
+@command
+def key(
+    context: Context,
+    action: str = "show",
+    yes: bool = False,
+    json: bool = False,
+    dry_run: bool = False,
+    config: str = "",
+) -> None:
+    """The masking key: its id, where it comes from, what was made with another; or a new one."""
+    from sandbox.project import open_project
+    from sandbox.workflows import keys
+
+    console = Console(as_json=json)
+    project = open_project(config)
+    if action == "show":
+        shown = keys.show(project)
+        text = f"masking key {shown['key']}, from {shown['from']}"
+    elif action == "rotate":
+        shown = keys.rotate(project, dry_run=dry_run, confirm=lambda q: _ask(q, yes))
+        text = f"masking key {shown['key'] or 'to come'} in place of {shown['before']}"
+    else:
+        raise ConfigError(f"a key cannot {action!r}", where="action", hint="show or rotate")
+    console.result(shown | {"dry_run": dry_run}, "\n".join((text, *_made_before(shown["old"]))))
+
+
+def _made_before(old: Any) -> list[str]:
+    """What still holds pseudonyms of another key."""
+    lines = [
+        f"  {one['id']}  made with {one['key']}{', in the playground' if one['loaded'] else ''}"
+        for one in old
+    ]
+    wanted = "take a new snapshot and load it: pseudonyms of two keys do not join"
+    return [*lines, wanted] if lines else []
+
+
 @task(help=_help("yes", "json", "config", "scale"))
 @command
 def demo(

@@ -141,6 +141,7 @@ class Settings(Strict):
     project: ProjectName
     layout: Layout
     policy: RelativePath = "masking.toml"
+    masking_key_command: str = ""
     snapshots: RelativePath = ".sandbox/snapshots"
     environments: Environments
     application: dict[Name, Pair] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from sandbox.masking.policy import RedisRule
 from sandbox.masking.rules import Rule, Tree
 from sandbox.masking.strategies import Tools, make
 from sandbox.masking.strategies.fixed import REDACTED
-from sandbox.masking.suggest import suggest
+from sandbox.masking.suggest import shown, suggest
 from sandbox.masking.trees import Node, Walker
 from sandbox.model import Entry
 
@@ -26,7 +26,6 @@ class Keys:
         self, rules: tuple[RedisRule, ...], tools: Tools, told: Told, *, redact: bool
     ) -> None:
         self._told, self._redact = told, redact
-        self._text = make(Rule(strategy="text"), tools)
         self.rules = [_Key(rule, tools, told, redact=redact) for rule in rules]
 
     def entry(self, entry: Entry) -> Entry | None:
@@ -45,23 +44,17 @@ class Keys:
     def _unknown(self, name: str, entry: Entry, other: str) -> Entry | None:
         if self._redact:
             return None
-        shown = f"redis.{self._shown(name)}"
+        place = f"redis.{self._shown(name)}"
         note = f"seen as a {entry.type}"
         if other:
             note += f", the policy has a rule for a {other}"
         wanted = "fields" if entry.type in ("hash", "stream") else "value"
-        self._told(shown, f'{note}; suggested: a table with type = "{entry.type}" and {wanted}')
+        self._told(place, f'{note}; suggested: a table with type = "{entry.type}" and {wanted}')
         return None
 
     def _shown(self, name: str) -> str:
-        """A key's name without what may be personal in it: parts after the first, generalised."""
-        first, *rest = name.split(":")
-        parts = [self._text(first)]
-        for part in rest:
-            kind = suggest("", part)
-            plain = part.isalpha() and part.isascii() and part.islower()
-            parts.append(part if plain else "*" if kind in ("keep", "text") else f"{{{kind}}}")
-        return ":".join(parts)
+        """A key's name without what may be personal in it."""
+        return ":".join(map(shown, name.split(":")))
 
 
 class _Key:

@@ -13,8 +13,21 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sandbox.masking.known import CJK, GRAM, SEPARATORS, TOKEN, Found, Index, close, fold, in_word
-from sandbox.masking.pseudonyms import FROM_LISTS, HOST, PHONE
+from sandbox.masking.known import (
+    CJK,
+    DOUBTFUL,
+    GRAM,
+    RUN,
+    SEPARATORS,
+    TOKEN,
+    Found,
+    Index,
+    close,
+    fold,
+    in_word,
+)
+from sandbox.masking.pseudonyms import FROM_LISTS
+from sandbox.masking.shapes import Place, shaped
 
 WINDOW = 1 << 19  # bytes that are looked at together
 # At a cut a value may go on, so nothing in these many characters is believed; the next window sees
@@ -25,12 +38,8 @@ EDGE = 256
 SEARCHED = frozenset(
     {"email", "person", "username", "phone", "street", "ip", "mac", "uuid", "token", "hash", "path"}
 )
+LONGEST_HEAD = 9  # bytes of a length or an expiry before a text, in binary frames
 AROUND = 3  # words on either side that may make a match part of a longer pseudonym
-# Each begins with its one fixed character, which is searched for at memory's speed.
-_HOST = re.compile(rb"@(?!" + re.escape(HOST.encode()) + rb")([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
-_LOCAL = re.compile(rb"[A-Za-z0-9._%+'-]{1,64}\Z")
-_PHONE = re.compile(rb"\+(?!" + PHONE.encode() + rb")(?=[1-9])(?:\d[ ().-]?){7,14}\d(?![\d.])")
-_JOINED = re.compile(rb"[0-9A-Za-z.+]\Z")
 # A vector as text: nothing in it is anybody's value, and most of a collection is this.
 _NUMBERS = re.compile(rb"\[(?:-?\d{1,3}\.\d+(?:[eE][-+]?\d+)?, ?){16,}")
 _UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
@@ -54,21 +63,20 @@ class Originals:
 
     def __init__(self, *, limit: int = 4_000_000) -> None:
         self.index = Index(limit=limit)
-        self._made: set[int] = set()  # pseudonyms from lists
-        self.kept: set[int] = set()  # addresses that a rule keeps
+        self._seen: set[str] = set()  # pseudonyms from lists
+        self._made: set[int] = set()  # their fingerprints
 
     def __len__(self) -> int:
+        self.index.settle()
         return len(self.index)
-
-    def __bool__(self) -> bool:
-        return len(self.index) > 0
 
     def record(self, domain: str, original: str, pseudonym: str) -> None:
         """One value was masked."""
         if original == pseudonym:
             return
-        self.index.add(domain, original)
-        if domain in FROM_LISTS:
+        self.index.note(domain, original)
+        if domain in FROM_LISTS and pseudonym not in self._seen:
+            self._seen.add(pseudonym)
             self.made(pseudonym)
 
     def made(self, pseudonym: str) -> None:
@@ -101,23 +109,13 @@ class Originals:
 
 def scan(pieces: Iterable[bytes], originals: Originals, *, dataset: str = "") -> Iterator[Suspect]:
     """Every original, once, that stands in a stream of bytes."""
+    originals.index.settle()
     told: set[tuple[str, str]] = set()
     for window in _windows(pieces):
         for place in _look(window.data, originals):
             if (place.rule, place.text) not in told and window.holds(place):
                 told.add((place.rule, place.text))
                 yield Suspect(dataset=dataset, rule=place.rule, text=place.text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a suspect stands, in characters of `size`."""
-
-    rule: str
-    text: str = field(repr=False)
-    start: int
-    end: int
-    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +144,7 @@ def _windows(pieces: Iterable[bytes]) -> Iterator[Window]:
 def _look(data: bytes, originals: Originals) -> Iterator[Place]:
     plain = _unescaped(data)
     yield from _known(plain, originals)
-    yield from _shaped(plain)
+    yield from shaped(plain)
 
 
 def _unescaped(data: bytes) -> bytes:
@@ -168,12 +166,16 @@ def _character(match: re.Match[bytes]) -> bytes:
 
 
 def _known(data: bytes, originals: Originals) -> Iterator[Place]:
-    index = originals.index
     spaced = data.translate(SEPARATORS)
     distinct = set(spaced.split())
-    if _meets(distinct, index, binary=b"\0" in data):
-        yield from _precise(_words(spaced), data, originals)
-    if index.grams and not data.isascii():
+    words = set(_words(b" ".join(distinct)))
+    # In binary frames a length stands before a text and may look like its first letter.
+    shorter = {word: word[1:] for word in words} if b"\0" in data else {}
+    anchors = originals.index.anchors_among(words.union(shorter.values()))
+    if anchors:
+        telling = {word for word in words if word in anchors or shorter.get(word) in anchors}
+        yield from _precise(_words(spaced), telling, data, originals)
+    if originals.index.grams and not data.isascii():
         yield from _runs(distinct, data, originals)
 
 
@@ -183,30 +185,16 @@ def _words(spaced: bytes) -> list[str]:
     return TOKEN.findall(fold(spaced.decode("utf-8", "replace")))
 
 
-def _meets(words: set[bytes], index: Index, *, binary: bool) -> bool:
-    """Whether any word here is the longest word of an original. Most pieces end here."""
-    if index.overflow is not None:
-        return True
-    distinct = set(_words(b" ".join(words)))
-    if not index.anchors.keys().isdisjoint(map(hash, distinct)):
-        return True
-    # In binary frames a length stands before a text and may look like its first letter.
-    return binary and not index.anchors.keys().isdisjoint(hash(word[1:]) for word in distinct)
-
-
-def _precise(words: list[str], data: bytes, originals: Originals) -> Iterator[Place]:
+def _precise(
+    words: list[str], telling: set[str], data: bytes, originals: Originals
+) -> Iterator[Place]:
     """Sequences of words that are known whole; then, rarely, how they stand in the text."""
     index, binary = originals.index, b"\0" in data
-    anchors = index.anchors
     told: set[tuple[str, ...]] = set()
-    candidates = [
-        (i, word)
-        for i, word in enumerate(words)
-        if hash(word) in anchors or (binary and hash(word[1:]) in anchors)
-    ]
-    if index.overflow is not None:
-        candidates = list(enumerate(words))
-    for i, word in candidates:
+    looked: set[tuple[str, ...]] = set()
+    for i, word in enumerate(words):
+        if word not in telling:
+            continue
         for anchor in (word, word[1:]) if binary else (word,):
             for place, count in index.shapes_of(anchor):
                 if i < place or i - place + count > len(words):
@@ -214,12 +202,20 @@ def _precise(words: list[str], data: bytes, originals: Originals) -> Iterator[Pl
                 part = words[i - place : i - place + count]
                 part[place] = anchor
                 for sequence in _readings(part, binary):
-                    domain = index.domain_of(hash(" ".join(sequence)))
-                    wanted = domain in SEARCHED or domain == "a value"
-                    if wanted and not originals.is_pseudonym(" ".join(sequence)):
-                        told.add((str(domain), *sequence))
+                    if (whole := tuple(sequence)) not in looked:
+                        looked.add(whole)
+                        domain = _known_as(" ".join(sequence), originals)
+                        if domain:
+                            told.add((domain, *sequence))
     for domain, *sequence in told:
         yield from _places(data, sequence, domain, originals)
+
+
+def _known_as(joined: str, originals: Originals) -> str:
+    """The domain of a known value that is searched for, and is no pseudonym as well."""
+    domain = originals.index.domain_of(hash(joined))
+    wanted = domain in SEARCHED or domain == DOUBTFUL
+    return str(domain) if wanted and not originals.is_pseudonym(joined) else ""
 
 
 def _readings(part: list[str], binary: bool) -> Iterator[list[str]]:
@@ -239,7 +235,7 @@ def _places(data: bytes, sequence: list[str], domain: str, originals: Originals)
             continue
         if (
             in_word(folded[max(start - 1, 0) : start])
-            and "\0" not in folded[max(start - 4, 0) : start]
+            and "\0" not in folded[max(start - LONGEST_HEAD, 0) : start]
         ):
             continue
         spans = [(start + m.start(), start + m.end()) for m in TOKEN.finditer(match[0])]
@@ -266,8 +262,8 @@ def _written(folded: str, start: int, end: int, sequence: list[str], index: Inde
 def _runs(spaced: set[bytes], data: bytes, originals: Originals) -> Iterator[Place]:
     """Chinese, Japanese and Korean values inside running text; two characters only as a whole."""
     index = originals.index
-    words = b" ".join(word for word in spaced if not word.isascii())
-    distinct = words.decode("utf-8", "replace").replace("\ufffd", " ").lower()
+    words = b" ".join([word for word in spaced if not word.isascii()])
+    distinct = " ".join(set(RUN.findall(words.decode("utf-8", "replace")))).lower()
     grams = {distinct[i : i + GRAM] for i in range(len(distinct) - GRAM + 1)}
     told: set[tuple[str, str]] = set()
     for gram in grams:
@@ -278,7 +274,7 @@ def _runs(spaced: set[bytes], data: bytes, originals: Originals) -> Iterator[Pla
             told.update(_run(distinct, at, gram, originals))
             at = distinct.find(gram, at + 1)
     for word in {word for word in distinct.split() if len(word) == 2}:
-        domain = index.exact.get(hash(word))
+        domain = index.domain_of(hash(word))
         if domain in SEARCHED and not originals.is_pseudonym(word):
             told.add((str(domain), word))
     if told:
@@ -297,7 +293,7 @@ def _run(text: str, at: int, gram: str, originals: Originals) -> Iterator[tuple[
     index = originals.index
     for length in index.grams.get(hash(gram), ()):
         part = text[at : at + length]
-        domain = index.exact.get(hash(part))
+        domain = index.domain_of(hash(part))
         if len(part) != length or domain not in SEARCHED or originals.is_pseudonym(part):
             continue
         found = Found(start=at, end=at + length, domain=str(domain))
@@ -313,28 +309,3 @@ def _within_run(text: str, found: Found, originals: Originals) -> bool:
         for start in range(max(found.start - 4, 0), found.start + 1)
         for end in range(found.end, min(found.end + 5, len(text) + 1))
     )
-
-
-# --- shapes --------------------------------------------------------------------------------------
-
-
-def _shaped(data: bytes) -> Iterator[Place]:
-    """Addresses and numbers that were never made here, known originals or not."""
-    for match in _HOST.finditer(data):
-        local = _LOCAL.search(data, max(match.start() - 64, 0), match.start())
-        host = match[1].decode()
-        if local and not host.lower().startswith(HOST) and not _is_made(host):
-            yield _shape("email", data, local.start(), match.end())
-    for match in _PHONE.finditer(data):
-        if not _JOINED.search(data, max(match.start() - 1, 0), match.start()):
-            yield _shape("phone", data, *match.span())
-
-
-def _shape(rule: str, data: bytes, start: int, end: int) -> Place:
-    return Place(rule=rule, text=data[start:end].decode(), start=start, end=end, size=len(data))
-
-
-def _is_made(host: str) -> bool:
-    """Hosts like `2x.png` (picture@2x.png) are no mail hosts."""
-    ending = host.rpartition(".")[2].lower()
-    return not ending.isalpha() or ending in ("png", "jpg", "jpeg", "gif", "webp", "svg")

@@ -12,7 +12,7 @@ from sandbox.masking.patterns import masker, template
 from sandbox.masking.policy import FileRule
 from sandbox.masking.rules import Rule
 from sandbox.masking.strategies import Tools, make
-from sandbox.masking.suggest import suggest
+from sandbox.masking.suggest import shown, suggest
 from sandbox.masking.trees import Walker
 from sandbox.model import FileEntry
 
@@ -96,10 +96,10 @@ class Directory:
     def _unknown(self, file: FileEntry) -> FileEntry | None:
         if self._redact:
             return None
-        shown = self._text(file.path)
+        place = "/".join(map(shown, file.path.split("/")))
         wanted = "link" if file.type == "symlink" else "placeholder"
         self._told(
-            f"files.{self._name}.{shown}",
+            f"files.{self._name}.{place}",
             f'seen as a {file.type}; suggested: a template with content = "{wanted}"',
         )
         return None

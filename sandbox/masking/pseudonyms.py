@@ -24,10 +24,8 @@ PHONE = "999"  # ITU reserves the country code: no telephone can ring there
 # What is deleted from a value, and whether A-Z become a-z, by domain. Others: nothing, no.
 REMOVED = {"phone": SPACE + "-.()/+", "uuid": SPACE + "-{}", "mac": SPACE + ":-."}
 REMOVED |= dict.fromkeys(("email", "username", "person", "street", "city", "company"), SPACE)
-_TABLES = {
-    domain: str.maketrans(UPPER, UPPER.lower(), removed) for domain, removed in REMOVED.items()
-}
-GMAIL = ("@gmail.com", "@googlemail.com")  # their local parts have no meaningful dots
+_LOWER = bytes.maketrans(UPPER.encode(), UPPER.lower().encode())
+GMAIL = (b"@gmail.com", b"@googlemail.com")  # their local parts have no meaningful dots
 
 Record = Callable[[str, str, str], None]  # (domain, original, pseudonym)
 
@@ -45,16 +43,51 @@ class Limits:
 FREE = Limits()
 
 
+def normaliser(domain: str) -> Callable[[str], bytes]:
+    """What two spellings of one value have in common, as UTF-8. All of it is done to ASCII bytes,
+    and those are no part of another character in UTF-8."""
+    removed = REMOVED.get(domain)
+    if removed is None:
+        return encoded
+    drop = removed.encode()
+
+    def plain(value: str) -> bytes:
+        return value.encode("utf-8", "surrogatepass").translate(_LOWER, drop)
+
+    def address(value: str) -> bytes:
+        made = plain(value)
+        if made.endswith(GMAIL):
+            local, _, host = made.rpartition(b"@")
+            return local.replace(b".", b"") + b"@" + host
+        return made
+
+    return address if domain == "email" else plain
+
+
 def normalise(domain: str, value: str) -> str:
-    """What two spellings of one value have in common."""
-    table = _TABLES.get(domain)
-    if table is None:
-        return value
-    value = value.translate(table)
-    if domain == "email" and value.endswith(GMAIL):
-        local, _, host = value.rpartition("@")
-        return f"{local.replace('.', '')}@{host}"
-    return value
+    """See `normaliser`."""
+    return normaliser(domain)(value).decode("utf-8", "surrogatepass")
+
+
+def encoded(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")
+
+
+def hmac_sha256(key: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA256 under one key of at most 64 bytes (RFC 2104). The two padded keys are hashed once
+    and copied for each message: several times as fast as `hmac.digest`."""
+    padded = key.ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(b ^ 0x36 for b in padded)).copy
+    outer = hashlib.sha256(bytes(b ^ 0x5C for b in padded)).copy
+
+    def digest(message: bytes) -> bytes:
+        first = inner()
+        first.update(message)
+        second = outer()
+        second.update(first.digest())
+        return second.digest()
+
+    return digest
 
 
 def read_key(text: str) -> bytes:
@@ -73,6 +106,11 @@ def read_key(text: str) -> bytes:
 
 def domain_key(key: bytes, domain: str) -> bytes:
     return hmac.digest(key, b"sandbox masking 1: " + domain.encode(), "sha256")
+
+
+def key_id(key: bytes) -> str:
+    """Says which key it was, and nothing about it."""
+    return hmac.digest(key, b"sandbox masking 1: key id", "sha256")[:6].hex()
 
 
 def number(digest: bytes, start: int, size: int) -> int:
@@ -101,12 +139,14 @@ def _phone(digest: bytes, value: str, limits: Limits) -> str:
 
 def _pick(kind: str, script: str, digest: bytes, start: int) -> str:
     known = words(kind, script)
-    return known[number(digest, start, 2) % len(known)]
+    return known[(digest[start] << 8 | digest[start + 1]) % len(known)]
 
 
 def _person(digest: bytes, value: str, limits: Limits) -> str:
     script = script_of(value)
-    first, last = _pick("first", script, digest, 0), _pick("last", script, digest, 2)
+    firsts, lasts = words("first", script), words("last", script)
+    first = firsts[(digest[0] << 8 | digest[1]) % len(firsts)]
+    last = lasts[(digest[2] << 8 | digest[3]) % len(lasts)]
     if script in UNSPACED:
         return last + first
     return f"{last} {first}" if script in FAMILY_FIRST else f"{first} {last}"
@@ -183,15 +223,15 @@ class Pseudonyms:
 
     key: bytes = field(repr=False)
     record: Record = field(repr=False, default=lambda domain, original, pseudonym: None)
-    remembered: int = 100_000  # by function
+    remembered: int = 50_000  # by function
 
     def __post_init__(self) -> None:
         self._keys: dict[str, bytes] = {}
+        self._digesters: dict[str, Callable[[bytes], bytes]] = {}
 
     @property
     def key_id(self) -> str:
-        """Says which key it was, and nothing about it."""
-        return hmac.digest(self.key, b"sandbox masking 1: key id", "sha256")[:6].hex()
+        return key_id(self.key)
 
     def domain_key(self, domain: str) -> bytes:
         known = self._keys.get(domain)
@@ -199,25 +239,29 @@ class Pseudonyms:
             known = self._keys[domain] = domain_key(self.key, domain)
         return known
 
+    def digester(self, domain: str) -> Callable[[bytes], bytes]:
+        known = self._digesters.get(domain)
+        if known is None:
+            known = self._digesters[domain] = hmac_sha256(self.domain_key(domain))
+        return known
+
     def digest(self, domain: str, message: str | bytes) -> bytes:
-        data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
-        return hmac.digest(self.domain_key(domain), data, "sha256")
+        return self.digester(domain)(encoded(message) if isinstance(message, str) else message)
 
     def function(
         self, domain: str, limits: Limits = FREE, *, recorded: bool = True
     ) -> Callable[[str], str]:
         """The pseudonym of a text in one domain. Not `recorded`: what is only part of a value."""
-        key, made = self.domain_key(domain), FORMS[domain]
-        simple = limits == FREE
+        digest, made = self.digester(domain), FORMS[domain]
+        message = encoded if limits.exact else normaliser(domain)
+        free = limits.length is None and not (limits.unique and domain in FROM_LISTS)
 
         def make(value: str) -> str:
             if not value:
                 return value
-            message = value if limits.exact else normalise(domain, value)
-            digest = hmac.digest(key, message.encode("utf-8", "surrogatepass"), "sha256")
-            if simple:
-                return made(digest, value, limits)
-            return form(domain, digest, value, limits)
+            if free:
+                return made(digest(message(value)), value, limits)
+            return form(domain, digest(message(value)), value, limits)
 
         return self.remember(domain, make, recorded=recorded)
 

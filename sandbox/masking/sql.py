@@ -155,7 +155,7 @@ def _normalised(domain: str, value: str) -> str:
     cases = " ".join(
         f"WHEN right(n, {len(host)}) = '{host}' "
         f"THEN replace(left(n, -{len(host)}), '.', '') || '{host}'"
-        for host in GMAIL
+        for host in (host.decode() for host in GMAIL)
     )
     return f"(SELECT CASE {cases} ELSE n END FROM (SELECT {plain} AS n OFFSET 0) t)"
 

@@ -12,7 +12,10 @@ _BY_NAME = (
     ("phone", r"phone|mobile|tel\b"),
     ("username", r"user_?name|login|account|nick"),
     ("person", r"(^|[._])(full_?|first_?|last_?|owner_?|speaker_?|display_?)?name$|author|person"),
-    ("token", r"token|secret|password|api_?key|hash"),
+    (
+        "token",
+        r"token|secret|passw|api_?key|hash|passport|license|iban|card|account_?n|ssn|tax_?id",
+    ),
     ("ip", r"(^|[._])ip(_|$)|ip_?addr"),
     ("street", r"street|address"),
     ("city", r"city|town"),
@@ -34,4 +37,18 @@ def suggest(name: str, value: Any = None) -> str:
     for strategy, pattern in _BY_NAME:
         if re.search(pattern, name.removesuffix("[]"), re.IGNORECASE):
             return strategy
-    return "text" if isinstance(value, str) and " " in value.strip() else "keep"
+    if not isinstance(value, str):
+        return "keep"
+    return "text" if " " in value.strip() else "redact"
+
+
+def shown(part: str) -> str:
+    """A part of a key or path without what may be personal: plain words as they are, other names
+    as `{strategy}` where their shape tells one, else `*`; a file's ending stays."""
+    if part.isascii() and part.isalpha() and part.islower():
+        return part
+    stem, dot, ending = part.rpartition(".")
+    if dot and stem and ending.isalnum() and len(ending) <= 5 and not SHAPES.fullmatch(part):
+        return f"{shown(stem)}.{ending}"
+    kind = suggest("", part)
+    return "*" if kind in ("keep", "text", "redact") else f"{{{kind}}}"

@@ -62,7 +62,7 @@ class Table:
         elif rule is None and node is not None and node.children:
             self._json(field, node)
         elif rule is None:
-            self._unnamed(field, f'{field.name} = "{suggest(field.name)}"')
+            self._unnamed(field, f'{field.name} = "{_suggested(field)}"')
         elif not rule.keeps:
             self._rule(field, rule)
 
@@ -170,3 +170,10 @@ class Table:
                 name = f"{self.place}: {node.rule.strategy} in JSON"
                 found[name] = found.get(name, 0) + node.count
         return found
+
+
+def _suggested(field: Field) -> str:
+    """By name; of a text that says nothing, not even that it may be kept."""
+    textual = sql.base(field.type) in ("text", "character varying", "character", "citext", "json")
+    found = suggest(field.name)
+    return "redact" if found == "keep" and textual else found

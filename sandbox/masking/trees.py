@@ -182,7 +182,7 @@ class Walker:
         """Told, and gone; with `unknown = "redact"` only its type stays."""
         if self._redact:
             return redacted(value)
-        if isinstance(value, dict) and value and not path.endswith("[]"):
+        if isinstance(value, dict) and value:
             for key, inner in value.items():
                 self._unknown(f"{path}.{key}", inner)
         elif isinstance(value, list) and value:

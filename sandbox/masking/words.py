@@ -45,6 +45,7 @@ def lists() -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
+@cache
 def words(kind: str, script: str) -> tuple[str, ...]:
     """The list for a script, or the Latin one where that script has none."""
     known = lists()

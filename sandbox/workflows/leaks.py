@@ -3,9 +3,12 @@ store after a load (P8). Originals are held as fingerprints, in memory, for as l
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sandbox import transfer
@@ -16,10 +19,12 @@ from sandbox.masking.keep import KEEP
 from sandbox.masking.leaks import scan
 from sandbox.masking.mask import PolicyMask
 from sandbox.model import KINDS, Dataset, Kind
-from sandbox.report import Step
+from sandbox.report import Step, Warned
+from sandbox.workflows.keys import made_with_others
 from sandbox.workflows.session import Session
 
 Places = list[str]
+LOOKED_UP = 10  # suspects of one rule in one dataset whose exact place is asked for
 
 
 def collect(session: Session, mask: PolicyMask) -> None:
@@ -44,6 +49,12 @@ def search_artifact(session: Session, artifact: Artifact, mask: PolicyMask) -> d
 
 def search_playground(session: Session, mask: PolicyMask) -> dict[str, Any]:
     """The same over what the playground's stores really hold now."""
+    for one in made_with_others(session.project, mask.key_id):
+        if one["loaded"]:
+            note = (
+                f"snapshot {one['id']} was made with another masking key; names may be told twice"
+            )
+            session.report(Warned(message=note))
     found: Places = []
     looked = [0]
     jobs = [
@@ -116,11 +127,35 @@ def _searching_store(
         with store.cut() as cut:
             for dataset in store.datasets(cut):
                 pieces = _counted((piece for _, piece in store.read(cut, dataset, KEEP)), looked)
+                looked_up: Counter[str] = Counter()
                 for suspect in scan(pieces, mask.originals, dataset=dataset.name):
-                    places = store.search((suspect.text,)) or (dataset.name,)
-                    found.extend(f"{kind}: {place} (rule {suspect.rule})" for place in places)
+                    looked_up[suspect.rule] += 1
+                    if looked_up[suspect.rule] > LOOKED_UP:
+                        continue
+                    text, places = _looked_up(store, suspect.text)
+                    found.extend(
+                        _shown(kind, place, text, suspect.rule, mask)
+                        for place in places or (dataset.name,)
+                    )
 
     return run
+
+
+def _looked_up(store: Store, text: str) -> tuple[str, Sequence[str]]:
+    """In a binary frame a byte beside the text may have looked like a letter of it, and JSON inside
+    a string may hold it escaped."""
+    for one in (text, text[:-1], text[1:], json.dumps(text)[1:-1]):
+        if places := store.search((one,)):
+            return one, places
+    return text, ()
+
+
+def _shown(kind: Kind, place: str, text: str, rule: str, mask: PolicyMask) -> str:
+    """Keys and file names may hold the value themselves: what is known in them is not shown."""
+    place = re.sub(re.escape(text), f"{{{rule}}}", place, flags=re.IGNORECASE)
+    for known in reversed(mask.originals.index.find(place)):
+        place = f"{place[: known.start]}{{{known.domain}}}{place[known.end :]}"
+    return f"{kind}: {place} (rule {rule})"
 
 
 def _counted(pieces: Iterable[bytes], looked: list[int]) -> Iterator[bytes]:

@@ -17,10 +17,9 @@ from sandbox.project import Project, locked
 from sandbox.report import Step
 from sandbox.transfer import Held, take
 from sandbox.workflows import leaks
+from sandbox.workflows.keys import masking_key
 from sandbox.workflows.session import Session
 from sandbox.workflows.subset import choose, expected
-
-KEY = "masking/key"  # the vault's name of the key that every pseudonym comes from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ def open_policy(project: Project) -> Policy:
 
 
 def open_mask(project: Project) -> PolicyMask:
-    return PolicyMask(open_policy(project), key=project.vault.secret(KEY))
+    return PolicyMask(open_policy(project), key=masking_key(project))
 
 
 def snapshot(session: Session, *, resume: bool = False) -> Taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -79,3 +80,31 @@ def test_short_values_are_not_remembered() -> None:
     index = Index()
     index.add("person", "Bo")
     assert index.find("Bo and Bo") == []
+
+
+def test_random_bytes_are_nobody(originals: Originals) -> None:
+    """Pictures and vectors: what looks like an address there is none."""
+    noise = random.Random(7).randbytes(1 << 20)
+    planted = noise[:999] + b"xd9@s.k" + noise[999:2000] + b"a@b.cd" + noise[2000:]
+    assert found([planted], originals) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b""),
+        (b"\0\0\0\x09", b"\xff\xff\xff\xff"),
+        (b"\0\0\0\xf9", b"\0\0\0\x02ab"),
+        (b"\0\0\x01\x9a\x01\x02\x03\x99session:", b"V\0\0\0\x09"),
+        (b"\0\0\x01\x9a\x01\x02\x03\x99", b"E\0\0\0\0"),
+        (b"\xff" * 8, b"V\0\0\0\x09"),
+        (b"\x02email\0\x0a\0\0\0", b"\0\x10age\0"),
+        ("担当は".encode(), "です".encode()),
+        (b'"', b'"}'),
+    ],
+)
+def test_a_strange_address_is_seen_in_every_frame(
+    before: bytes, after: bytes, originals: Originals
+) -> None:
+    data = before + b"bob@else.where" + after
+    assert any("bob@else.where" in text for text in found([data], originals))

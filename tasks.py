@@ -14,7 +14,9 @@ from invoke import Context, task
 
 from sandbox.console import Console, size
 from sandbox.errors import ConfigError, Refused, SandboxError
+from sandbox.usage import teach
 
+teach()
 ROOT = Path(__file__).parent
 HELP = {
     "json": "print the result as JSON on standard output",

@@ -25,6 +25,13 @@ from sandbox.errors import ConfigError, Refused
 from sandbox.report import Progress, Report, Step
 
 Counts = Mapping[str, Mapping[str, int]]
+FILLS = {
+    "postgres": fill_postgres,
+    "qdrant": fill_qdrant,
+    "mongo": fill_mongo,
+    "redis": fill_redis,
+    "files": fill_files,
+}
 LARGEST = 300.0  # phone numbers and addresses are enough for up to 60,000 people
 
 
@@ -81,8 +88,7 @@ def seed(
     """Rows by store and dataset. Scale 1 is about 100,000 rows and 10,000 vectors.
 
     Raises Refused, naming what is there, ConfigError and Unreachable; nothing is half written."""
-    if not 0 < scale <= LARGEST:
-        raise ConfigError(f"{scale} is no scale", where="--scale", hint=f"above 0, to {LARGEST:g}")
+    check_scale(scale)
     unknown = sorted(set(connections.directories) - {"output", "backup"})
     if unknown:
         raise ConfigError(f"the demo has no files for {', '.join(unknown)}", where="files")
@@ -112,6 +118,17 @@ def seed(
         )
     )
     return counts
+
+
+def check_scale(scale: float) -> None:
+    if not 0 < scale <= LARGEST:
+        raise ConfigError(f"{scale} is no scale", where="--scale", hint=f"above 0, to {LARGEST:g}")
+
+
+def expected(*, scale: float, random_seed: int) -> dict[str, int]:
+    """About how many rows each store would get."""
+    world = World(scale=scale, random_seed=random_seed)
+    return {store: module.total(world) for store, module in FILLS.items()}
 
 
 def present(connections: Connections, opened: _Opened) -> list[str]:
@@ -153,7 +170,8 @@ def _fill(c: Connections, opened: _Opened, world: World, report: Report) -> Coun
     batch, and the first failure is raised when all have ended."""
     lock, stop = threading.Lock(), threading.Event()
 
-    def begin(store: str, module: Any, *arguments: Any) -> Future[dict[str, int]]:
+    def begin(store: str, *arguments: Any) -> Future[dict[str, int]]:
+        module = FILLS[store]
         total = module.total(world)
 
         def moved(rows: int) -> None:
@@ -166,11 +184,11 @@ def _fill(c: Connections, opened: _Opened, world: World, report: Report) -> Coun
 
     with ThreadPoolExecutor(max_workers=5) as pool:
         filling = {
-            "postgres": begin("postgres", fill_postgres, opened.postgres, c.schema),
-            "qdrant": begin("qdrant", fill_qdrant, opened.qdrant, c.qdrant_collection),
-            "mongo": begin("mongo", fill_mongo, opened.mongo),
-            "redis": begin("redis", fill_redis, opened.redis, c.redis_prefix),
-            "files": begin("files", fill_files, c.directories),
+            "postgres": begin("postgres", opened.postgres, c.schema),
+            "qdrant": begin("qdrant", opened.qdrant, c.qdrant_collection),
+            "mongo": begin("mongo", opened.mongo),
+            "redis": begin("redis", opened.redis, c.redis_prefix),
+            "files": begin("files", c.directories),
         }
         try:
             ended = wait(filling.values(), return_when=FIRST_EXCEPTION).done

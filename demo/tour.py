@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from demo.seed import Connections, seed
+from demo.seed import Connections, check_scale, expected, seed
 from demo.show import masked_examples
 from demo.spoil import spoil
 from sandbox.console import Console
@@ -33,10 +33,12 @@ def fill(
     dry_run: bool = False,
 ) -> Mapping[str, Mapping[str, int]]:
     """Seed the stand-in production. A production that is not ours is never written (P1)."""
+    check_scale(scale)
     if session.external:
         raise Refused("production is external: demo data is for the stand-in only")
     if dry_run:
-        return {}
+        rows = expected(scale=scale, random_seed=random_seed)
+        return {store: {"about": number} for store, number in rows.items()}
     return seed(
         connections(session, "admin"),
         scale=scale,

@@ -44,6 +44,17 @@ class Vault:
         self._path = path
         self._environment = environment
         self._secrets = self._load()
+        self._rehearsing = False
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Secrets that are made inside are forgotten at its end: for `--dry-run` and checks."""
+        before = self._secrets, self._rehearsing
+        self._secrets, self._rehearsing = dict(self._secrets), True
+        try:
+            yield
+        finally:
+            self._secrets, self._rehearsing = before
 
     def secret(self, name: str) -> str:
         """The secret called `name`, made now if there is none."""
@@ -77,6 +88,9 @@ class Vault:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, str]]:
+        if self._rehearsing:
+            yield self._secrets
+            return
         known = self._load()  # another command may have written since
         yield known
         write_private(self._path, json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from sandbox import envfiles
@@ -33,10 +34,12 @@ class EnvChange:
 
 def write_env(session: Session, *, dry_run: bool = False) -> tuple[EnvChange, ...]:
     """Bring both files up to date. A value that a person changed stays."""
-    return tuple(
-        _write_one(session, environment, wanted(session, environment), dry_run)
-        for environment in ENVIRONMENTS
-    )
+    rehearsal = session.project.vault.rehearsal() if dry_run else nullcontext()
+    with rehearsal:
+        return tuple(
+            _write_one(session, environment, wanted(session, environment), dry_run)
+            for environment in ENVIRONMENTS
+        )
 
 
 def write_passwords(session: Session) -> None:

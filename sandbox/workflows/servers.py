@@ -15,6 +15,7 @@ from sandbox.report import Step
 from sandbox.settings import parse_env
 from sandbox.stores import backend
 from sandbox.transfer import run_all
+from sandbox.workflows.env import passwords
 from sandbox.workflows.session import Session
 
 READY_WITHIN = 60.0  # seconds for a store to answer a real query, after its health check
@@ -39,10 +40,26 @@ def plans(session: Session, app: bool, environments: Collection[Environment] = B
     }
 
 
+def check(session: Session, app: bool) -> None:
+    """Read the Compose files, so that a mistake in one is told before anything is changed."""
+    with session.project.vault.rehearsal():
+        for environment in BOTH:
+            if not (environment == "production" and session.external):
+                _read(session, environment, app)
+
+
 def _plan(session: Session, environment: Environment, app: bool) -> plan.Plan:
+    name = session.project.compose_project(environment)
+    file = _read(session, environment, app)
+    if environment == "playground" and session.project.playground:
+        file = _with_free_ports(file)
+    return plan.plan(file, session.engine.observe(name), project=name)
+
+
+def _read(session: Session, environment: Environment, app: bool) -> compose.ComposeFile:
+    """One Compose file, with the passwords that its env file holds or will hold."""
     project = session.project
     path = project.compose_file(environment)
-    name = project.compose_project(environment)
     profiles = set()
     if app:
         profiles.add("app")
@@ -52,17 +69,18 @@ def _plan(session: Session, environment: Environment, app: bool) -> plan.Plan:
         text = path.read_text()
     except FileNotFoundError:
         raise ConfigError("there is no such file", where=path.name) from None
-    file = compose.parse(
+    return compose.parse(
         text,
         file=path.name,
-        variables={**project.variables(environment), **project.environ},
+        variables={
+            **passwords(session, environment),
+            **project.variables(environment),
+            **project.environ,
+        },
         profiles=frozenset(profiles),
         read_env=lambda given: _env_file(_own_env_file(session, environment, path.parent / given)),
         root=str(path.parent),
     )
-    if environment == "playground" and project.playground:
-        file = _with_free_ports(file)
-    return plan.plan(file, session.engine.observe(name), project=name)
 
 
 def _own_env_file(session: Session, environment: Environment, given: Path) -> Path:

@@ -27,10 +27,12 @@ class Started:
 
 def up(session: Session, *, app: bool = False, dry_run: bool = False) -> Started:
     """Start both environments and wait until every store answers a real query."""
+    servers.check(session, app)
     if dry_run:
-        changes = write_env(session, dry_run=True)
-        steps = tuple(f"write {c.file}: {', '.join(c.added)}" for c in changes if c.added)
-        return Started(steps=steps + servers.steps(servers.plans(session, app)))
+        with session.project.vault.rehearsal():
+            changes = write_env(session, dry_run=True)
+            steps = tuple(f"write {c.file}: {', '.join(c.added)}" for c in changes if c.added)
+            return Started(steps=steps + servers.steps(servers.plans(session, app)))
     with locked(session.project):
         write_env(session)  # passwords, before the servers are made with them
         plans = servers.plans(session, app)

@@ -17,11 +17,11 @@ NUMBERS = {int: "a whole number", float: "a number"}
 
 def teach() -> None:
     """Safe to call twice."""
-    if getattr(ParseMachine, "taught", False):
-        return
-    ParseMachine.taught = True
-    ParseMachine.handle = partialmethod(_handle, ParseMachine.handle)
-    ParseMachine.error = _error
+    parser: Any = ParseMachine
+    if not getattr(parser, "taught", False):
+        parser.taught = True
+        parser.handle = partialmethod(_handle, parser.handle)
+        parser.error = _error
 
 
 def _handle(machine: Any, invokes_own: Any, token: str) -> None:

@@ -1,0 +1,200 @@
+"""One suite for every store: through an artifact into the playground and back, the same content
+and the same catalog; and twins that lose or change something, which it must reject."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import artifact as artifacts
+from sandbox import transfer
+from sandbox.artifact import Artifact
+from sandbox.contract import Cut, Source
+from sandbox.masking.keep import KEEP, Keep
+from sandbox.model import KINDS, Dataset, Entry, FileEntry, Kind, Marker, Point
+from sandbox.report import silent
+from tests.contract.copy_worlds import Copied, copied
+
+
+class Decoded(Keep):
+    """Keeps every value but says that it does not: what is masked goes this way."""
+
+    def keeps(self, dataset: Dataset) -> bool:
+        return False
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def world(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copied]:
+    with copied(request.param, request, tmp_path_factory.mktemp("copied")) as made:
+        yield made
+
+
+def take(world: Copied, source: Source, root: Path, mask: Any = KEEP) -> Artifact:
+    """What `snapshot` does."""
+    writer = artifacts.create(root, facts={})
+    try:
+        cuts = transfer.take(
+            {world.kind: source},
+            mask,
+            writer,
+            check=lambda held: None,
+            after=lambda held: None,
+            report=silent,
+        )
+        made = writer.commit({"cuts": cuts})
+    except BaseException:
+        writer.leave()
+        raise
+    made.verify()
+    return made
+
+
+def marker(world: Copied, artifact: Artifact) -> Callable[[Kind], Marker]:
+    counts = {dataset.name: dataset.rows for dataset in artifact.datasets(world.kind)}
+    made = Marker(
+        project=world.project, environment="playground", snapshot=artifact.id, counts=counts
+    )
+    return lambda kind: made
+
+
+def put(world: Copied, artifact: Artifact) -> None:
+    """What `load` does."""
+    store = world.store(None)
+    stores = {world.kind: store}
+    try:
+        transfer.load(artifact, stores, marker(world, artifact), report=silent)
+        transfer.swap(stores, begin=lambda kinds: None, end=lambda: None)
+    finally:
+        store.close()
+
+
+def check_copy(
+    world: Copied,
+    root: Path,
+    *,
+    mask: Any = KEEP,
+    twin: Callable[[Source], Source] = lambda source: source,
+    harm: Callable[[], None] = lambda: None,
+) -> None:
+    """Raises AssertionError unless the playground is production's equal, out and back."""
+    before = world.content("production"), world.shape("production")
+    source = world.source(None)
+    made = take(world, twin(source), root, mask)
+    source.close()
+    put(world, made)
+    harm()
+    assert world.content("playground") == before[0]
+    assert world.shape("playground") == before[1]
+    assert (world.content("production"), world.shape("production")) == before
+    there = world.store(None)
+    back = take(world, there, root, mask)
+    there.close()
+    rows = [{d.name: d.rows for d in one.datasets(world.kind)} for one in (made, back)]
+    assert rows[0] == rows[1]
+    world.spoil("playground")
+    assert world.content("playground") != before[0]
+    put(world, back)
+    assert (world.content("playground"), world.shape("playground")) == before
+    assert world.left() == []
+
+
+@pytest.mark.parametrize("mask", [KEEP, Decoded()], ids=["kept", "decoded"])
+def test_a_copy_is_the_same_out_and_back(world: Copied, tmp_path: Path, mask: Any) -> None:
+    check_copy(world, tmp_path, mask=mask)
+
+
+# --- twins that must be seen ---------------------------------------------------------------------
+
+
+class Forgetful(Decoded):
+    """One record of each dataset never arrives."""
+
+    def __init__(self) -> None:
+        self._dropped = False
+
+    def _one(self, value: Any) -> Any:
+        dropped, self._dropped = self._dropped, True
+        return value if dropped else None
+
+    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
+        return self._one(document) if collection == "many" else document  # type: ignore[no-any-return]
+
+    def point(self, collection: str, point: Point) -> Point | None:
+        return self._one(point)  # type: ignore[no-any-return]
+
+    def entry(self, entry: Entry) -> Entry | None:
+        return None if entry.key == b"text" else entry
+
+    def file(self, directory: str, file: FileEntry) -> FileEntry | None:
+        return self._one(file) if file.type == "file" else file  # type: ignore[no-any-return]
+
+    def where(self, table: Dataset) -> str:
+        return "id <> 8" if table.name == "items" else ""
+
+
+class Careless(Decoded):
+    """One value is another afterwards."""
+
+    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
+        if document["_id"] == 8:
+            return {**document, "x": "z"}
+        return document
+
+    def point(self, collection: str, point: Point) -> Point | None:
+        if point.id == 1008:
+            point.payload["n"] = -1
+        return point
+
+    def entry(self, entry: Entry) -> Entry | None:
+        return replace(entry, expires_at=None) if entry.type == "hash" else entry
+
+    def file(self, directory: str, file: FileEntry) -> FileEntry | None:
+        file.mtime += 1
+        return file
+
+    def columns(self, table: Dataset) -> Mapping[str, str]:
+        return {"price": "price + 1"} if table.name == "items" else {}
+
+
+class Shapeless:
+    """A source that forgets what a collection is made like."""
+
+    def __init__(self, real: Source) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def datasets(self, cut: Cut) -> Sequence[Dataset]:
+        empty: dict[str, Any] = {"indexes": [], "payload_schema": {}}
+        return [
+            replace(one, options={k: empty.get(k, v) for k, v in one.options.items()})
+            for one in self._real.datasets(cut)
+        ]
+
+    def catalog(self, cut: Cut) -> bytes:
+        return re.sub(rb"CREATE INDEX items_data [^;]*;", b"", self._real.catalog(cut))
+
+
+@pytest.mark.parametrize("twin", [Forgetful, Careless])
+def test_a_lossy_twin_is_rejected(world: Copied, tmp_path: Path, twin: type[Keep]) -> None:
+    with pytest.raises(AssertionError):
+        check_copy(world, tmp_path, mask=twin())
+
+
+def test_a_twin_that_forgets_indexes_is_rejected(world: Copied, tmp_path: Path) -> None:
+    if world.shape("production") is None:
+        return  # keys and files have none
+    with pytest.raises(AssertionError):
+        check_copy(world, tmp_path, twin=Shapeless)  # type: ignore[arg-type]
+
+
+def test_a_twin_that_touches_production_is_rejected(world: Copied, tmp_path: Path) -> None:
+    """Last of all: production is another afterwards."""
+    with pytest.raises(AssertionError):
+        check_copy(world, tmp_path, harm=lambda: world.spoil("production"))

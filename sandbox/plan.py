@@ -30,6 +30,7 @@ class Observed:
     ports: Mapping[int, int]  # inside -> outside
     number: int = 1
     image_id: str = ""  # the one that runs
+    outdated: bool = False  # that one was built here from what has changed since
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,8 @@ def _step(service: Service, present: Observed | None) -> Step:
         return step("recreate", f"it is half made ({present.state})")
     if present.config_hash != config_hash(service):
         return step("recreate", "its settings changed")
+    if present.outdated:
+        return step("recreate", "its image's sources changed")
     if present.state in ("running", "restarting"):
         return step("keep", "it runs")
     return step("start", f"it is {present.state}")

@@ -19,7 +19,7 @@ from sandbox.engine.starting import Starting
 from sandbox.engine.swapping import Swap, sweep_detached
 from sandbox.engine.trouble import told
 from sandbox.errors import Refused, Unreachable
-from sandbox.images import product
+from sandbox.images import outdated, product
 from sandbox.plan import Observed, Plan, Seen
 from sandbox.report import Report, Warned, silent
 
@@ -296,6 +296,7 @@ def _observed(raw: Mapping[str, Any]) -> Observed:
     tags = raw["Labels"]
     number = tags.get(labels.NUMBER, "1")
     names = [name.lstrip("/") for name in raw["Names"] or [] if "/" not in name.lstrip("/")]
+    reference = tags.get(labels.REFERENCE) or raw["Image"]
     return Observed(
         id=raw["Id"],
         name=names[0] if names else raw["Id"][:12],
@@ -303,10 +304,11 @@ def _observed(raw: Mapping[str, Any]) -> Observed:
         state=raw["State"],
         health=health,
         config_hash=tags.get(labels.CONFIG_HASH, ""),
-        image=tags.get(labels.REFERENCE) or raw["Image"],
+        image=reference,
         ports={p["PrivatePort"]: p["PublicPort"] for p in raw["Ports"] if p.get("PublicPort")},
         number=int(number) if number.isdigit() else 1,
         image_id=raw["ImageID"],
+        outdated=outdated(raw["Image"], reference),
     )
 
 

@@ -7,6 +7,7 @@ that was built here goes on being used until it is removed or the official one i
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from dataclasses import dataclass
@@ -81,6 +82,20 @@ def kind_of(reference: str) -> str | None:
 def product(image_tag: str, reference: str) -> str:
     """What a person should read for an image: the stand-in's name, or the reference itself."""
     return load().product(image_tag, reference)
+
+
+def outdated(image_tag: str, reference: str) -> bool:
+    """Whether this is an offline image whose sources have changed since it was built."""
+    now = _present_tag(reference)
+    return image_tag.partition(":")[0] == now.partition(":")[0] and image_tag != now
+
+
+@functools.cache
+def _present_tag(reference: str) -> str:
+    """What an offline image for `reference` would be called, "" where there is none."""
+    book = load()
+    recipe = book.recipe(reference)
+    return book.tag(recipe) if recipe else ""
 
 
 def _pulled(client: docker.DockerClient, reference: str, report: Report) -> str:

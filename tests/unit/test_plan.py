@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sandbox import compose
 from sandbox.compose import ComposeFile
 from sandbox.errors import ConfigError, Refused
+from sandbox.images import outdated
 from sandbox.plan import Observed, Seen, config_hash, plan
 
 TEXT = """
@@ -78,6 +80,16 @@ def test_what_was_stopped_is_started(state: str) -> None:
 def test_a_changed_setting_makes_one_container_again() -> None:
     changed = read(TEXT.replace("image: y", "image: y2"))
     assert words(seen(standing(read())), changed) == ["recreate app: its settings changed"]
+
+
+def test_a_container_of_an_offline_image_built_from_older_sources_is_made_again() -> None:
+    old, reference = "sandbox-offline/mongo:secantus-0123456789ab", "mongo:8"
+    assert outdated(old, reference)
+    assert not outdated("mongo:8", reference)
+    assert not outdated("sandbox-baseline/mongo:x", reference)
+    there = standing(read())
+    stale = [replace(one, outdated=one.service == "db") for one in there]
+    assert words(seen(stale)) == ["recreate db: its image's sources changed"]
 
 
 def test_the_hash_does_not_depend_on_where_the_service_stands() -> None:

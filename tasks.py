@@ -551,6 +551,7 @@ def load(
         "playground",
         "store",
         to="another snapshot than the one that is loaded, or a baseline's name",
+        safety="first keep the playground as it is, as baseline `safety`, if it has changed",
     )
 )
 @command
@@ -558,6 +559,7 @@ def reset(
     context: Context,
     to: str = "",
     store: str = "",
+    safety: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -574,18 +576,24 @@ def reset(
         if dry_run:
             console.result(planned | {"dry_run": True}, _planned(planned))
             return
-        _ask(f"Throw away what changed since snapshot {planned['snapshot']}?", yes)
-        loaded = back(session, to, _kinds(store))
+        if not safety:
+            _ask(f"Throw away what changed since snapshot {planned['snapshot']}?", yes)
+        loaded = back(session, to, _kinds(store), safety=safety)
     _show_loaded(console, loaded)
 
 
 def _planned(planned: Any) -> str:
-    stores = ", ".join(f"{kind} {rows:,}" for kind, rows in planned["rows"].items())
+    stores = ", ".join(_rows_of(kind, rows) for kind, rows in planned["rows"].items())
     return f"would load snapshot {planned['snapshot']}: {stores}"
 
 
+def _rows_of(kind: str, rows: int | None) -> str:
+    """A server that is swapped whole has no number of rows."""
+    return kind if rows is None else f"{kind} {rows:,}"
+
+
 def _show_loaded(console: Console, loaded: Any) -> None:
-    stores = ", ".join(f"{kind} {rows:,}" for kind, rows in loaded.rows.items())
+    stores = ", ".join(_rows_of(kind, rows) for kind, rows in loaded.rows.items())
     console.result(
         {
             "snapshot": loaded.snapshot,
@@ -595,6 +603,95 @@ def _show_loaded(console: Console, loaded: Any) -> None:
         },
         f"snapshot {loaded.snapshot} in {loaded.seconds:.1f} s: {stores}",
     )
+
+
+@task(
+    help=_help("json", "config", "playground", "store"),
+)
+@command
+def diff(
+    context: Context,
+    store: str = "",
+    json: bool = False,
+    config: str = "",
+    playground: str = "",
+) -> None:
+    """What changed in the playground since its baseline, by store and table."""
+    from sandbox.workflows.diff import as_json
+    from sandbox.workflows.diff import diff as look
+
+    console = Console(as_json=json)
+    with _session(console, config, playground) as session:
+        found = look(session, _kinds(store))
+    if console.as_json:
+        console.json({"changes": as_json(found)})
+        return
+    if not found:
+        console.line("nothing has changed")
+        return
+    rows = [
+        (one.store, one.dataset, one.what, f"{one.rows:,}" if one.rows else "", one.detail)
+        for one in found
+    ]
+    console.table("Changed since the baseline", ("store", "what", "how", "rows", ""), rows)
+
+
+@task(
+    positional=["action", "name", "other"],
+    help=_help(
+        "json",
+        "yes",
+        "dry-run",
+        "config",
+        "playground",
+        action="list (the default), save, tag or prune",
+        name="a baseline's name: to save under, to tag, or to prune (all when not given)",
+        other="for tag: the second name",
+    ),
+)
+@command
+def baseline(
+    context: Context,
+    action: str = "list",
+    name: str = "",
+    other: str = "",
+    yes: bool = False,
+    json: bool = False,
+    dry_run: bool = False,
+    config: str = "",
+    playground: str = "",
+) -> None:
+    """Keep the playground under a name, to come back to with `./inv reset --to NAME`."""
+    from sandbox.workflows import baselines as shelf
+
+    console = Console(as_json=json)
+    shelf.check_action(action)
+    with _session(console, config, playground) as session:
+        if action == "prune":
+            gone = shelf.prune(session, name, dry_run=dry_run, confirm=lambda q: _ask(q, yes))
+            console.result({"removed": gone, "dry_run": dry_run}, "\n".join(gone) or "none")
+            return
+        if action == "save" and not dry_run:
+            shelf.save(session, name)
+        elif action == "tag" and not dry_run:
+            shelf.tag(session, name, other)
+        found = shelf.listing(session)
+    if console.as_json:
+        console.json({"baselines": found, "bytes": sum(one["bytes"] for one in found)})
+        return
+    rows = [
+        (
+            "*" if one["current"] else "",
+            one["name"],
+            one["created"][:19],
+            one["snapshot"],
+            size(one["bytes"]),
+        )
+        for one in found
+    ]
+    total = size(sum(one["bytes"] for one in found))
+    title = f"Baselines, {total} in all (* is what reset returns to)"
+    console.table(title, ("", "name", "created", "of snapshot", "adds"), rows)
 
 
 @task(

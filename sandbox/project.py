@@ -26,8 +26,8 @@ STATE_FOLDER = ".sandbox"
 class State:
     """What a playground is now. `swapping` names the stores of a swap that has not ended, in their
     order; `resetting` is what a reset among them returns to, `moving` the layout that a move among
-    them goes to. `homes`: in which layout's place a store's data stands, where it is not the
-    present one's."""
+    them goes to, `swap` the engine's swap of containers that they belong to. `homes`: in which
+    layout's place a store's data stands, where it is not the present one's."""
 
     layout: Layout | None = None
     made: bool = False  # its spaces and logins are there
@@ -38,6 +38,7 @@ class State:
     homes: Mapping[Kind, Layout] = field(default_factory=dict)
     staging: str = ""  # the snapshot of a load that has not ended,
     staged: tuple[Kind, ...] = ()  # and the stores that it has finished beside the present ones
+    swap: str = ""
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of env files
 
 
@@ -82,6 +83,12 @@ class Project:
     @property
     def snapshots(self) -> Path:
         return self.root / self.settings.snapshots
+
+    @property
+    def baselines(self) -> Path:
+        """Where this playground's saved states are."""
+        suffix = f"-{self.playground}" if self.playground else ""
+        return self.folder / f"baselines{suffix}"
 
     @property
     def policy(self) -> Path:
@@ -172,6 +179,7 @@ class Project:
             "homes": state.homes,
             "staging": state.staging,
             "staged": list(state.staged),
+            "swap": state.swap,
             "fingerprints": state.fingerprints,
         }
         write_private(self._state_path(), json.dumps(record, indent=1, sort_keys=True) + "\n")
@@ -247,6 +255,7 @@ def _state(raw: Mapping[str, Any], file: str) -> State:
         homes=homes,
         staging=raw.get("staging", ""),
         staged=tuple(raw.get("staged", ())),
+        swap=raw.get("swap", ""),
         fingerprints=raw.get("fingerprints", {}),
     )
 

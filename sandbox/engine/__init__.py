@@ -3,5 +3,6 @@
 from sandbox.engine.baselines import Baseline
 from sandbox.engine.connecting import connect
 from sandbox.engine.engine import Engine, ServiceStatus
+from sandbox.engine.showing import Shown
 
-__all__ = ["Baseline", "Engine", "ServiceStatus", "connect"]
+__all__ = ["Baseline", "Engine", "ServiceStatus", "Shown", "connect"]

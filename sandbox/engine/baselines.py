@@ -228,7 +228,7 @@ class Baselines:
                     Baseline(
                         name=name,
                         generation=generation,
-                        created=tags[labels.CREATED],
+                        created=tags.get(labels.CREATED, ""),
                         images={service: str(image["Id"]) for service, image in images.items()},
                         snapshot=tags.get(labels.SNAPSHOT, ""),
                     )

@@ -12,6 +12,7 @@ from docker.errors import NotFound
 
 from sandbox.engine import labels
 from sandbox.engine.containers import container_name
+from sandbox.engine.ports import LOOPBACK
 from sandbox.errors import Refused, Unreachable
 
 DATA = "/var/lib/sandbox"  # where the Compose files put every store's data
@@ -94,6 +95,29 @@ def clone(
         if network != first:
             api.connect_container_to_network(made["Id"], network, aliases=aliases)
     return str(made["Id"])
+
+
+def beside(
+    client: docker.DockerClient, attributes: Mapping[str, Any], *, image: str, name: str
+) -> str:
+    """Make, but do not start, a server of `image` that only this machine can reach, on free ports:
+    it answers to none of the service's names, and Compose does not know it."""
+    api: Any = client.api
+    tags = dict.fromkeys(attributes["Config"]["Labels"] or {}, "")  # the image has them all
+    free = [{"HostIp": LOOPBACK, "HostPort": ""}]
+    bindings = dict.fromkeys(attributes["HostConfig"].get("PortBindings") or {}, free)
+    config = {
+        **attributes["Config"],
+        "Image": image,
+        "Labels": {**tags, labels.BESIDE: attributes["Config"]["Labels"][labels.PROJECT]},
+        "HostConfig": {
+            **attributes["HostConfig"],
+            "PortBindings": bindings,
+            "NetworkMode": "bridge",
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+    return str(api.create_container_from_config(config, name)["Id"])
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException
 
-from sandbox.engine import containers, labels, programs
+from sandbox.engine import baselines, containers, labels, programs, showing
 from sandbox.engine.baselines import Baseline, Baselines
 from sandbox.engine.ports import Ports
+from sandbox.engine.showing import Shown
 from sandbox.engine.starting import Starting
 from sandbox.engine.swapping import Swap, sweep_detached
 from sandbox.engine.trouble import told
@@ -219,6 +220,17 @@ class Engine:
         Swap(self.client, project).run(images, begin=begin, ready=ready, report=report)
         sweep_detached(project, detached_environment(self.address))
 
+    @contextlib.contextmanager
+    def showing(self, project: str, images: Mapping[str, str]) -> Iterator[Mapping[str, Shown]]:
+        """Servers of these baselines for the length of the block, beside the present ones."""
+        found = told(baselines.each)(
+            images, lambda one, image: showing.start(self.client, project, one, image)
+        )
+        try:
+            yield found
+        finally:
+            told(showing.sweep)(self.client, project)
+
     @told
     def swapped(self, project: str, swap: str) -> bool:
         """Whether that swap's containers are in place; ask after `recover`."""
@@ -251,6 +263,7 @@ class Engine:
         return Swap(self.client, project).sweep()
 
     def _recover(self, project: str, report: Report) -> tuple[str, ...]:
+        showing.sweep(self.client, project)
         done = Swap(self.client, project).recover()
         Baselines(self.client, project).resume(report)
         for words in done:

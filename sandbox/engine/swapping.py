@@ -1,7 +1,7 @@
 """Puts new containers in the place of old ones, all or none.
 
-The old ones are only paused and taken off their networks until the new ones answer, so putting
-them back loses nothing. What stage a swap has reached can be read from the containers' names.
+The old ones are only taken off their networks until the new ones answer, so putting them back
+loses nothing. What stage a swap has reached can be read from the containers' names.
 """
 
 from __future__ import annotations
@@ -151,8 +151,6 @@ class Swap:
         api, place = self._client.api, _place(attributes)
         self._rename(attributes["Id"], attributes, labels.OLD, generation)
         if attributes["State"]["Running"]:
-            if not attributes["State"]["Paused"]:
-                api.pause(attributes["Id"])
             for network in cloning.networks(attributes):
                 api.disconnect_container_from_network(attributes["Id"], network)
         api.rename(labels.staged(place, labels.NEXT, generation), place)

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,17 +25,21 @@ from sandbox.workflows.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What a load left in the playground. `notes`: what could not be carried, in words."""
+    """What a load left in the playground. `rows`: by store, None for one whose server was put in
+    place whole. `notes`: what could not be carried, in words."""
 
     snapshot: str
-    rows: dict[str, int]
+    rows: Mapping[str, int | None]
     notes: tuple[str, ...]
     seconds: float
 
 
 def plan(session: Session, snapshot: str = "latest", kinds: Sequence[Kind] = ()) -> dict[str, Any]:
     """What `load` would put into the playground; nothing is connected to."""
-    artifact = artifacts.open(session.project.snapshots, snapshot)
+    return planned(session, artifacts.open(session.project.snapshots, snapshot), kinds)
+
+
+def planned(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> dict[str, Any]:
     rows = {
         place.kind: sum(dataset.rows for dataset in artifact.datasets(place.kind))
         for place in session.places(kinds)
@@ -63,7 +67,21 @@ def load(
         if not mask.originals:
             leaks.collect(session, mask)
         leaks.search_playground(session, mask)
+    keep_loaded(session, loaded.snapshot, kinds)
     return loaded
+
+
+def keep_loaded(session: Session, snapshot: str, kinds: Sequence[Kind] = ()) -> None:
+    """In servers of its own the playground's baseline is kept as images of them."""
+    if session.project.layout != "dedicated":
+        return
+    from sandbox.workflows import dedicated  # which builds on this module
+
+    if kinds:
+        message = "the stores that were not loaded are kept in the baseline as they are now"
+        session.report(Warned(message=message))
+    with locked(session.project):
+        dedicated.keep(session, dedicated.LOADED, snapshot=snapshot)
 
 
 def _put(
@@ -101,6 +119,11 @@ def recover(session: Session, *, keep: Sequence[Kind] = ()) -> None:
     """Finish or undo what was interrupted, over all stores: where the last one is in place all are,
     otherwise every store goes back to its old space, whole. What a load has finished beside the
     present spaces goes, but for the stores of `keep`."""
+    if session.project.layout == "dedicated":
+        from sandbox.workflows import dedicated  # which builds on this module
+
+        if dedicated.mend(session):
+            return
     state = session.project.state()
     if not keep and state.staging:
         drop_staged(session.stores(state.staged))
@@ -124,7 +147,11 @@ def recover(session: Session, *, keep: Sequence[Kind] = ()) -> None:
 
 def check_own(project: Project, kind: Kind, store: Store) -> Marker:
     """The marker over the store's own connection: it must be this project's playground (P6)."""
-    marker = store.marker()
+    return check_marker(project, kind, store.marker())
+
+
+def check_marker(project: Project, kind: Kind, marker: Marker | None) -> Marker:
+    """Raises Refused unless the marker is this playground's."""
     where = f"{kind} {project.settings.project}"
     if marker is None:
         raise Refused(

@@ -12,32 +12,53 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.contract import Store
 from sandbox.errors import ConfigError, NoBaseline
 from sandbox.model import Change, Kind
 from sandbox.project import Project, locked
 from sandbox.report import Step, Warned
+from sandbox.workflows import dedicated
+from sandbox.workflows.baselines import artifact_of, save
+from sandbox.workflows.diff import diff
 from sandbox.workflows.load import (
     Loaded,
     check_own,
     drop_staged,
-    plan,
+    keep_loaded,
+    planned,
     recover,
     stage,
     swap,
 )
 from sandbox.workflows.session import Session
 
+SAFETY = "safety"
+
 
 def plan_reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> dict[str, Any]:
-    """What `reset` would return to; nothing is connected to."""
-    return plan(session, _target(session.project, to), kinds)
+    """What `reset` would return to; no store is connected to."""
+    if session.project.layout == "dedicated":
+        baseline = dedicated.find(session, to)
+        if baseline is not None:
+            stores = [place.kind for place in session.places(kinds)]
+            return {"snapshot": baseline.snapshot or baseline.name, "rows": dict.fromkeys(stores)}
+    return planned(session, artifact_of(session.project, _target(session.project, to)), kinds)
 
 
-def reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> Loaded:
-    """Put the playground back to the snapshot that it was loaded from; production is not asked."""
+def reset(
+    session: Session, to: str = "", kinds: Sequence[Kind] = (), *, safety: bool = False
+) -> Loaded:
+    """Put the playground back to what it was loaded with; production is not asked. With `safety`,
+    what would be lost is kept first, as the baseline `safety`."""
+    if safety and diff(session, kinds):
+        save(session, SAFETY)
+    if session.project.layout == "dedicated":
+        baseline = dedicated.find(session, to)
+        if baseline is not None:
+            return dedicated.reset(session, baseline, kinds)
+        message = "no baseline of it is kept; its snapshot is loaded, which takes longer"
+        session.report(Warned(message=message))
     started = time.monotonic()
     target = _target(session.project, to)
     with locked(session.project):
@@ -51,12 +72,13 @@ def reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> Loaded:
             for note in notes:
                 session.report(Warned(message=note))
             if whole:
-                artifact = artifacts.open(session.project.snapshots, target)
+                artifact = artifact_of(session.project, target)
                 notes += stage(session, artifact, whole)
         except BaseException:
             drop_staged(stores)
             raise
         swap(session.project, target, stores, resetting=True)
+    keep_loaded(session, target, kinds)
     seconds = time.monotonic() - started
     session.report(Step(name="reset", detail=target, seconds=seconds))
     rows: dict[str, int] = {
@@ -91,4 +113,4 @@ def _target(project: Project, to: str) -> str:
         raise ConfigError(
             "nothing was loaded into this playground yet", hint="./inv snapshot, then ./inv load"
         )
-    return artifacts.open(project.snapshots, target).id if to else target
+    return artifact_of(project, target).id if to else target

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from sandbox.contract import Access, Admin, Prober, Source, Store, Tool
-from sandbox.engine import Engine, connect
+from sandbox.engine import Engine, Shown, connect
 from sandbox.errors import ConfigError, Refused
 from sandbox.layout import Place
 from sandbox.model import Endpoint, Environment, Identity, Kind, Layout, Role
@@ -158,6 +158,26 @@ class Session:
                 f"in layout {self.project.layout} the playground's {kind} is production's own",
                 hint="./inv isolate --layout namespaced gives it a space of its own",
             )
+
+    def home(self, kind: Kind, shown: Shown | None = None) -> Source:
+        """The playground's space with everything that stands in it, listed or not, for reading;
+        in a server that shows a baseline when one is given."""
+        access = self.access(kind, "keeper")
+        tool = self._tool(kind, self.place(kind).server)
+        if shown is not None:
+            port = shown.ports[self.place(kind).port]
+            access, tool = replace(access, endpoint=Endpoint(port=port)), shown.run
+        if kind == "postgres":
+            from sandbox.stores.postgres.everything import everything as all_tables
+
+            access = all_tables(access)
+        elif kind == "mongo":
+            from sandbox.stores.mongo.everything import everything as all_collections
+
+            access = all_collections(access)
+        made = backend(kind).source(access, tool=tool)
+        self._open.callback(made.close)
+        return made
 
     def stores(self, kinds: Iterable[Kind] = ()) -> dict[Kind, Store]:
         return {place.kind: self.store(place.kind) for place in self.places(kinds)}

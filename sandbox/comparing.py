@@ -1,0 +1,141 @@
+"""Two streams of one dataset in the artifact's formats -> how many rows each has that the other has
+not, whatever order they come in. Memory grows with the rows, eight bytes and a bit for each."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, cast
+
+import orjson
+
+from sandbox.model import Kind
+
+Pieces = Iterable[bytes]
+SIGNATURE = b"PGCOPY\n\xff\r\n\x00"  # PostgreSQL's documentation, COPY: binary format
+SIZE = 8  # bytes of a row's hash
+_short, _long, _little = struct.Struct(">h"), struct.Struct(">i"), struct.Struct("<i")
+
+
+def digest(pieces: Pieces) -> bytes:
+    """Equal for equal streams."""
+    made = hashlib.blake2b(digest_size=32)
+    for piece in pieces:
+        made.update(piece)
+    return made.digest()
+
+
+def compare(kind: Kind, one: Pieces, other: Pieces) -> tuple[int, int]:
+    """Rows of `one` that `other` has not, and the reverse."""
+    split = SPLITTERS[kind]
+    first, second = (Counter(map(_hash, split(_Reader(pieces)))) for pieces in (one, other))
+    return (first - second).total(), (second - first).total()
+
+
+def _hash(row: bytes) -> bytes:
+    return hashlib.blake2b(row, digest_size=SIZE).digest()
+
+
+class _Reader:
+    """Pieces as a file that is read by exact sizes; shorter only at its end."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = iter(pieces)
+        self._held = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        if len(self._held) >= size:
+            found, self._held = self._held[:size], self._held[size:]
+            return bytes(found)
+        parts, left = [], size
+        while left:
+            if not self._held:
+                self._held = memoryview(next(self._pieces, b""))
+                if not self._held:
+                    break
+            part = self._held[:left]
+            self._held = self._held[len(part) :]
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    def lines(self) -> Iterator[bytes]:
+        held = bytes(self._held)
+        for piece in self._pieces:
+            *whole, held = (held + piece).split(b"\n")
+            yield from whole
+        if held:
+            yield held
+
+
+def _copied(reader: _Reader) -> Iterator[bytes]:
+    """Rows of PostgreSQL's COPY, binary or text. Several slices are several streams in a row."""
+    head = reader.read(len(SIGNATURE))
+    if head != SIGNATURE:
+        yield from _from(head, reader)
+        return
+    while head == SIGNATURE:
+        reader.read(4)
+        reader.read(_long.unpack(reader.read(4))[0])
+        while (fields := reader.read(2)) not in (b"\xff\xff", b""):
+            row = [fields]
+            for _ in range(_short.unpack(fields)[0]):
+                size = reader.read(4)
+                row += [size, reader.read(max(_long.unpack(size)[0], 0))]
+            yield b"".join(row)
+        head = reader.read(len(SIGNATURE))
+
+
+def _from(head: bytes, reader: _Reader) -> Iterator[bytes]:
+    """Lines of text whose first bytes were read already."""
+    lines = reader.lines()
+    *whole, last = head.split(b"\n")
+    yield from whole
+    yield last + next(lines, b"")
+    yield from lines
+
+
+def _documents(reader: _Reader) -> Iterator[bytes]:
+    while head := reader.read(4):
+        yield head + reader.read(_little.unpack(head)[0] - 4)
+
+
+def _points(reader: _Reader) -> Iterator[bytes]:
+    for line in reader.lines():
+        for point in orjson.loads(line)["points"]:
+            yield orjson.dumps(point, option=orjson.OPT_SORT_KEYS)
+
+
+def _entries(reader: _Reader) -> Iterator[bytes]:
+    """Redis keys: a header line, then records of tag, length, payload until E (docs/redis.md)."""
+    reader.read(len(b"sandbox redis 1\n"))
+    key: list[bytes] = []
+    while head := reader.read(5):
+        if head[:1] == b"E":
+            yield b"".join(key)
+            key = []
+        else:
+            key += [head, reader.read(struct.unpack(">I", head[1:])[0])]
+
+
+def _members(reader: _Reader) -> Iterator[bytes]:
+    with tarfile.open(fileobj=cast("IO[bytes]", reader), mode="r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            made = hashlib.blake2b(digest_size=SIZE)
+            while content and (piece := content.read(1 << 20)):
+                made.update(piece)
+            facts = (member.name, member.type, member.mode, member.linkname, member.pax_headers)
+            yield repr(facts).encode() + made.digest()
+
+
+SPLITTERS: dict[Kind, Callable[[_Reader], Iterator[bytes]]] = {
+    "postgres": _copied,
+    "mongo": _documents,
+    "qdrant": _points,
+    "redis": _entries,
+    "files": _members,
+}

@@ -499,6 +499,48 @@ def snapshot(
 
 
 @task(
+    help=_help(
+        "json",
+        "config",
+        write="write the suggested policy to this new file",
+        check="compare with the present policy instead: exit 4 on drift",
+        rows="rows of each table and collection to look at, 0 for all",
+    )
+)
+@command
+def classify(
+    context: Context,
+    check: bool = False,
+    write: str = "",
+    rows: int = 500,
+    json: bool = False,
+    config: str = "",
+) -> None:
+    """Find what looks personal in production and suggest rules for it; or check the policy."""
+    from sandbox.workflows import classify as looking
+
+    console = Console(as_json=json)
+    path = Path(write) if write else None
+    if path is not None and (check or path.exists()):
+        what = "there is nothing to write" if check else "the file exists; it was not changed"
+        raise ConfigError(what, where=f"--write {write}", hint="name a new file, without --check")
+    with _session(console, config, "") as session:
+        if check:
+            findings = looking.check(session, rows=rows)
+            console.result(
+                {"drift": [vars(one) for one in findings]},
+                "the policy is up to date" if not findings else "",
+            )
+            looking.refuse(findings)
+            return
+        found = looking.classify(session, rows=rows)
+    if path is not None:
+        path.write_text(found.text)
+    shown = f"wrote {write}" if write else found.text
+    console.result({"policy": found.text, "places": looking.facts(found)}, shown)
+
+
+@task(
     positional=["snapshot"],
     help=_help(
         "json",

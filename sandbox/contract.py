@@ -155,6 +155,16 @@ class Subsetting(Protocol):
         ...
 
 
+@runtime_checkable
+class Sampling(Protocol):
+    """A source with declared fields, of which a few rows can be had without reading all."""
+
+    def sample(self, cut: Cut, dataset: Dataset, rows: int) -> Iterator[Mapping[str, str | None]]:
+        """At most this many rows from all over the dataset, as text by field, unmasked: for
+        `classify`, which shows none of it."""
+        ...
+
+
 class Store(Source, Protocol):
     """The playground's side, as `keeper`: `Store(access, owner=..., production=..., tool=...)`.
 

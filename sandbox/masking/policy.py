@@ -36,6 +36,7 @@ class RedisRule:
     json: Tree | None = None
     fields: Tree | None = None
     names: Rule | None = None
+    because: str = ""  # why parts of the name that look personal are kept
     where: str = ""
 
 
@@ -47,6 +48,7 @@ class FileRule:
     template: Template
     content: str
     tree: Tree = field(default_factory=Tree)
+    because: str = ""  # why a copy, or a part of the name that looks personal, is no mistake
     where: str = ""
 
 
@@ -210,7 +212,7 @@ class _Reader:
     def _redis_rule(self, name: str, value: Any) -> RedisRule:
         place = ("redis", name)
         table = self._table(place, value)
-        self._known(place, table, ("type", "value", "json", "fields", "names"))
+        self._known(place, table, ("type", "value", "json", "fields", "names", "because"))
         kind = table.get("type")
         if kind not in TYPES:
             raise self.fail((*place, "type"), f"must be one of {', '.join(TYPES)}")
@@ -228,6 +230,7 @@ class _Reader:
             json=self._tree((*place, "json"), table["json"]) if "json" in table else None,
             fields=self._tree((*place, "fields"), table["fields"]) if named else None,
             names=self.rule((*place, "names"), table["names"]) if "names" in table else None,
+            because=str(table.get("because", "")),
             where=self.where(place),
         )
 
@@ -249,7 +252,7 @@ class _Reader:
         if isinstance(value, str):
             value = {"content": value}
         table = self._table(place, value)
-        self._known(place, table, ("content", "json", "columns"))
+        self._known(place, table, ("content", "json", "columns", "because"))
         content = table.get("content")
         if content is None:
             content = "json" if "json" in table else "csv" if "columns" in table else None
@@ -265,6 +268,7 @@ class _Reader:
             template=self._template(place, name, "/"),
             content=content,
             tree=tree,
+            because=str(table.get("because", "")),
             where=self.where(place),
         )
 

@@ -52,7 +52,7 @@ def _constant(rule: Rule, tools: Tools, limits: Limits) -> Function:
 
 
 STRATEGIES = {
-    "keep": Strategy(make=_keep),
+    "keep": Strategy(make=_keep, options={"because": (str,)}),
     "null": Strategy(make=_null),
     "redact": Strategy(make=_redact),
     "constant": Strategy(make=_constant, options={"value": (str, int, float, bool)}),

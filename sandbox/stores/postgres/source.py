@@ -22,6 +22,7 @@ from sandbox.stores.postgres import catalog, copytext
 from sandbox.stores.postgres.dump import pattern
 from sandbox.stores.postgres.keysets import give
 from sandbox.stores.postgres.references import references
+from sandbox.stores.postgres.sampling import sample
 from sandbox.stores.postgres.session import (
     Connection,
     connect,
@@ -250,6 +251,11 @@ class PostgresSource:
 
     def expected(self, cut: Cut, dataset: Dataset) -> int:
         return int(*self._ask(cut, dataset, sql.SQL("SELECT count(*)")))
+
+    def sample(self, cut: Cut, dataset: Dataset, rows: int) -> Iterator[Mapping[str, str | None]]:
+        """See `contract.Sampling`."""
+        with self._worker(cut, {}) as connection:
+            yield from sample(connection, self._space.schema, dataset, rows)
 
     def _ask(self, cut: Cut, dataset: Dataset, select: sql.Composable) -> Iterator[Any]:
         """The only column of a query over the rows of a table that are read in this cut."""

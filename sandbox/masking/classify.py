@@ -279,6 +279,8 @@ def _by_name_and_shape(
         if part >= 0.3 and alike:
             return _made(alike, f"{_share(part, values)} are known elsewhere", sure=True)
         return None
+    if kind == "text" and part >= 0.5 and alike in ("person", "username"):
+        return _made(alike, f"{_share(part, values)} are known elsewhere as {alike}", sure=True)
     if kind in ("", "safe") or kind not in STRATEGY or (_few(leaf) and kind in ("text", "token")):
         return None
     wanted = {"email": "email", "ip": "ip", "mac": "mac", "birthday": "date", "url": "url",
@@ -304,6 +306,8 @@ def _by_content(
     values = leaf.texts
     if part >= 0.3 and alike and (alike != "city" or not _few(leaf)):
         return _made(alike, f"{_share(part, values)} are known elsewhere as {alike}", sure=True)
+    if found["path"] >= 0.6 and kind != "safe" and not _few(leaf):
+        return _made("path", f"{_share(found['path'], values)} are paths")
     if found["inside"] >= 0.03:
         return _made(
             "text", f"{_share(found['inside'], values)} hold addresses or numbers", sure=True
@@ -314,8 +318,6 @@ def _by_content(
         )
     if kind == "safe" or _few(leaf):
         return keep("by name" if kind == "safe" else f"{len(values)} values again and again")
-    if found["path"] >= 0.6:
-        return _made("path", f"{_share(found['path'], values)} are paths")
     if found["person"] >= 0.8 and len(values) >= 10:
         return _made("person", f"{_share(found['person'], values)} look like full names")
     if found["opaque"] >= 0.8:

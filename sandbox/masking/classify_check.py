@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sandbox.masking.classify import Advice, Known, advise, vector
 from sandbox.masking.classify_propose import about_of, key_parts
 from sandbox.masking.classify_seen import FileGroup, KeyGroup, Leaves, Path, Seen
-from sandbox.masking.patterns import KEPT, Template
+from sandbox.masking.patterns import KEPT, Template, template
 from sandbox.masking.policy import FileRule, Policy, RedisRule
-from sandbox.masking.rules import ANY, DEEP, Rule, Tree, joined
+from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree, joined
 
 ACCEPT = 'or say why: { strategy = "keep", because = "..." }'
 
@@ -38,6 +38,8 @@ def rule_at(tree: Tree | None, path: Path) -> Rule | None:
         below = tree.children.get(DEEP)
         deep = below.rule if below is not None else deep
         named = tree.children.get(part)
+        if named is None and part == ITEMS and tree.rule is not None:
+            return tree.rule  # a column's rule is for all that is in its array
         if named is None and at == len(path) - 1:
             named = tree.children.get(ANY)
         tree = named
@@ -86,7 +88,8 @@ class _Check:
             if rule is not None and rule.keeps and not rule.option("because"):
                 advice = advise((*about, *path), leaf, self._known)
                 if advice.personal and advice.sure:
-                    yield _kept(f"{place}.{joined(path)}", advice, rule.where)
+                    name = f"{place}.{joined(path)}" if path else place
+                    yield _kept(name, advice, rule.where)
         if place in self._seen.whole:
             yield from _gone(place, leaves, tree)
 
@@ -142,8 +145,14 @@ class _Check:
             yield from (one for one in found if one.kind == "kept")
         if f"files.{directory}" in self._seen.whole:
             for rule in rules:
-                if rule.name not in used:
+                if rule.name not in used and not self._is_spoken_of(directory, rule):
                     yield _unmatched("file", f"files.{directory}.{rule.name}", rule.where)
+
+    def _is_spoken_of(self, directory: str, rule: FileRule) -> bool:
+        """Whether a path in another store has this form: `path` masks it by this template."""
+        form = template(f"{directory}/{rule.name}", "/").regex.fullmatch
+        texts = (text for _, leaf in self._seen.leaves() for text in leaf.texts if "/" in text)
+        return any(form(text) for text in texts)
 
     def _parts(
         self, place: str, group: KeyGroup | FileGroup, rule: RedisRule | FileRule
@@ -167,11 +176,11 @@ def _matching(rules: Sequence[RedisRule], name: str, kind: str) -> RedisRule | N
     return next(found, None)
 
 
-def _kept_parts(template: Template, name: str) -> set[str]:
-    match = template.regex.fullmatch(name)
+def _kept_parts(one: Template, name: str) -> set[str]:
+    match = one.regex.fullmatch(name)
     if match is None:
         return set()
-    groups = zip(template.groups, match.groups(), strict=True)
+    groups = zip(one.groups, match.groups(), strict=True)
     return {part for (kind, _), part in groups if kind == KEPT}
 
 

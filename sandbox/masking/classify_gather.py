@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 import orjson
 
+from sandbox.masking import pgtext, sql
 from sandbox.masking.classify_forms import Form, of_keys, of_paths
 from sandbox.masking.classify_seen import (
     LONGEST,
@@ -19,7 +20,8 @@ from sandbox.masking.classify_seen import (
     folded,
 )
 from sandbox.masking.keep import Keep
-from sandbox.model import Dataset, Entry, FileEntry, Point
+from sandbox.masking.rules import ITEMS
+from sandbox.model import Dataset, Entry, Field, FileEntry, Point
 
 MEMBERS = 100  # of one key
 LOOKED_INTO = 5  # files of one form
@@ -96,6 +98,32 @@ class Gather(Keep):
             data = stream.read(BEGINNING)
             self.inside[file.path] = data
         return iter(())
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def columns(fields: Iterable[Field]) -> Leaves:
+    """A place for each column, before a value was seen."""
+    return {
+        (field.name, ITEMS) if sql.is_array(field) else (field.name,): Leaf(column=field)
+        for field in fields
+    }
+
+
+def add_column(field: Field, value: str, leaves: Leaves) -> None:
+    """One value as PostgreSQL writes it: elements of an array, what is inside JSON."""
+    if sql.is_array(field):
+        for element in pgtext.elements(value):
+            leaves[field.name, ITEMS].add(element)
+        return
+    inner: Leaves = {}
+    collect(value, inner, (field.name,))
+    for path, leaf in inner.items():
+        if path in leaves:
+            leaves[path].join(leaf)
+        else:
+            leaves[path] = leaf
 
 
 # --- what was seen, by form ----------------------------------------------------------------------

@@ -7,7 +7,7 @@ import re
 # Kind, words of scripts with spaces, words of those without. The first that matches wins.
 _WORDS: tuple[tuple[str, str, str], ...] = (
     ("email",
-     r"e_?mails?|mail_address|correo|youxiang",
+     r"e_?mails?|mail|mail_address|correo|youxiang",
      "邮箱|郵箱|电邮|電郵|电子邮件|電子郵件|メール|이메일"),
     ("mac",
      r"mac(_addr(ess)?)?",
@@ -29,7 +29,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
      r"ssn|social_security(_\w+)?|passport(_?(no|number))?|id_?card(_?(no|number))?|"
      r"national_?id|identity_?(no|number)|tax_?(id|number)|vat_?(id|number)|"
      r"driver_?licen[cs]e(_\w+)?|shenfenzheng",
-     "身份证号?码|身分證|证件号码|護照|护照|マイナンバー|주민등록번호"),
+     "身份证|身分證|证件号码|護照|护照|マイナンバー|주민등록번호"),
     ("birthday",
      r"birth_?days?|birth_?dates?|date_of_birth|dob|born(_(on|at))?|shengri|"
      r"geburts(tag|datum)|fecha_(de_)?nacimiento",
@@ -92,7 +92,7 @@ _KINDS = tuple(
 _SAFE = re.compile(
     r"(?:^|_)(?:ids?|uuids?|guids?|types?|kinds?|status|states?|digests?|checksums?|sha\d+|md5|etags?|"
     r"mime|mime_type|language|lang|locale|currency|model|versions?|counts?|sizes?|bytes|width|height|"
-    r"rows|enabled|verified|at|on|编号|類型|类型|状态|狀態|数量)$"
+    r"lengths?|limits?|scores?|formats?|flags?|seconds|rows|enabled|verified|at|on|编号|類型|类型|状态|狀態|数量)$"
 )
 _PEOPLE = re.compile(
     r"(?:^|_)(?:owners?|users?|persons?|people|speakers?|authors?|contacts?|customers?|clients?|members?|"
@@ -114,9 +114,8 @@ def by_name(name: str) -> str:
     safe = _SAFE.search(text)
     for kind, pattern in _KINDS:
         found = pattern.search(text)
-        # `email_type` and `phone_id` say what stands at their end.
-        if found and not (safe and safe.start() >= found.start() and safe.end() >= found.end()
-                          and kind != "token" and found.group().strip("_") != text):  # fmt: skip
+        # `email_type` and `phone_id` say what stands at their end; `tax_id` is one word.
+        if found and not (safe and safe.start() >= found.end() - 1):
             return kind
     if safe:
         return "safe"

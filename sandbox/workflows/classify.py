@@ -13,18 +13,24 @@ from typing import Any
 
 from sandbox.contract import Cut, Sampling, Source
 from sandbox.errors import ConfigError, Refused
-from sandbox.masking import pgtext, sql
 from sandbox.masking.classify import Known
 from sandbox.masking.classify_check import Finding, find
-from sandbox.masking.classify_gather import LOOKED_INTO as FILES
-from sandbox.masking.classify_gather import Enough, Gather, file_groups, key_groups, look_into
+from sandbox.masking.classify_gather import (
+    LOOKED_INTO,
+    Enough,
+    Gather,
+    add_column,
+    columns,
+    file_groups,
+    key_groups,
+    look_into,
+)
 from sandbox.masking.classify_propose import Proposal, propose
-from sandbox.masking.classify_seen import Leaf, Leaves, Seen, collect, folded
+from sandbox.masking.classify_seen import Leaves, Seen, folded
 from sandbox.masking.classify_write import toml
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
-from sandbox.masking.rules import ITEMS
-from sandbox.model import Dataset, Field, Kind
+from sandbox.model import Dataset, Kind
 from sandbox.report import Step
 from sandbox.workflows.session import Session
 from sandbox.workflows.snapshot import open_policy
@@ -161,10 +167,7 @@ def _table(
 ) -> Leaves:
     assert isinstance(source, Sampling)
     fields = {field.name: field for field in dataset.fields if not field.generated}
-    leaves: Leaves = {}
-    for name, field in fields.items():
-        place = (name, ITEMS) if sql.is_array(field) else (name,)
-        leaves[place] = Leaf(column=field)
+    leaves = columns(fields.values())
     count = 0
     wanted = rows or 1 << 62
     texts = _texts(mask, dataset, broken)
@@ -172,7 +175,7 @@ def _table(
         count += 1
         for name, value in row.items():
             if value is not None:
-                _add(fields[name], value, leaves)
+                add_column(fields[name], value, leaves)
                 if name in texts:
                     with suppress(ConfigError):
                         texts[name](value)
@@ -195,23 +198,6 @@ def _texts(
         return {}
 
 
-def _add(field: Field, value: str, leaves: Leaves) -> None:
-    if sql.is_array(field):
-        for element in pgtext.elements(value):
-            leaves[field.name, ITEMS].add(element)
-        return
-    inner: Leaves = {}
-    collect(value, inner, (field.name,))
-    if set(inner) == {(field.name,)}:
-        leaves[field.name,].add(value)
-        return
-    for path, leaf in inner.items():
-        if path in leaves:
-            leaves[path].join(leaf)
-        else:
-            leaves[path] = leaf
-
-
 def _files(
     source: Source,
     cut: Cut,
@@ -226,12 +212,12 @@ def _files(
         name: group
         for group, form in found
         if group.content in ("json", "jsonl", "csv", "text")
-        for name, _ in form.rows[:FILES]
+        for name, _ in form.rows[:LOOKED_INTO]
     }
     if chosen:
         inside = Gather(wanted=frozenset(chosen), inner=mask)
         _read(source, cut, dataset, inside)
         for group, form in found:
-            contents = [inside.inside[n] for n, _ in form.rows[:FILES] if n in inside.inside]
+            contents = [inside.inside[n] for n, _ in form.rows[:LOOKED_INTO] if n in inside.inside]
             look_into(group, contents)
     return [group for group, _ in found]

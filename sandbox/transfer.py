@@ -23,6 +23,7 @@ from sandbox.report import Progress, Report, Step
 
 WORKERS = max(4, 2 * (os.cpu_count() or 2))
 TICK = 0.1  # seconds between two progress events of one store
+Job = tuple[int, Callable[[], None]]  # size, and what to do
 
 
 class Stopped(Exception):
@@ -90,10 +91,12 @@ def take(
     after: Callable[[Mapping[Kind, Held]], None],
     report: Report,
     task: str = "snapshot",
+    beside: Callable[[Mapping[Kind, Held]], Sequence[Job]] = lambda held: (),
 ) -> dict[str, object]:
     """Read every source at one cut through `mask` into `writer`; returns the cuts' facts.
 
-    `check` sees what there is before anything is read; `after` runs while the cuts are still held.
+    `check` sees what there is before anything is read; what `beside` asks for runs while it is
+    read; `after` runs while the cuts are still held.
     Raises Refused with every uncovered name when there is one; nothing that was written counts.
     What `writer` has from an interrupted run is read for its originals only, and is named.
     """
@@ -108,7 +111,7 @@ def take(
         resumed = _taken_up(held, writer)
         stop = threading.Event()
         jobs = _reading_jobs(held, mask, writer, stop, report, task)
-        run_all(jobs, stop)
+        run_all([*jobs, *beside(held)], stop)
         _refuse_uncovered(mask)
         after(held)
         return {

@@ -124,6 +124,11 @@ class Index:
 
     def _add_plain(self, domain: str, values: list[str]) -> None:
         lines = _words_of(values)
+        if _words_alone(lines):
+            prints = list(map(hash, lines))
+            self.exact.add_all(prints, self._domains.of(domain))
+            self.anchors.add_all(prints, self._shapes.of(ALONE))
+            return
         heads = _words_of([one.partition("@")[0] for one in values]) if domain == "email" else lines
         exact: list[int] = []
         strict: list[int] = []
@@ -142,7 +147,7 @@ class Index:
                 strict.append(hash(value.lower()))
                 digits = "".join(words)
                 if len(words) > 1 and len(digits) >= 8 and domain == "phone":
-                    strict += (hash(digits), hash("+" + digits))
+                    strict.append(hash(digits))
                     exact.append(hash(digits))
                     anchors[ALONE].append(hash(digits))
             exact.append(hash(joined))
@@ -189,7 +194,6 @@ class Index:
         digits = "".join(words)
         if len(words) > 1 and len(digits) >= 8 and domain == "phone":
             self.strict.add(hash(digits))
-            self.strict.add(hash("+" + digits))
             self._add_words(domain, [digits], digits)
 
     def _wanted(self, fingerprint: int) -> bool:
@@ -271,6 +275,15 @@ class Index:
 def _words_of(values: list[str]) -> list[str]:
     """Each value in lower case with spaces for its separators; none of them holds a line's end."""
     return "\n".join(values).encode().translate(LINES).decode().split("\n")
+
+
+def _words_alone(lines: list[str]) -> bool:
+    """Whether each is one word, long enough and no number: nothing else needs to be looked at."""
+    return (
+        not any(" " in line for line in lines)
+        and min(map(len, lines)) >= 4
+        and not any(map(str.isdigit, lines))
+    )
 
 
 def worth(tokens: list[str]) -> bool:

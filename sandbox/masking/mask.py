@@ -158,6 +158,11 @@ class PolicyMask:
     def where(self, table: Dataset) -> str:
         return self._predicates.get(table.name, "")
 
+    @property
+    def recognises(self) -> bool:
+        """Whether a rule looks for known people inside free text: they must be known by then."""
+        return any(place[0] == "text" for place in list(self._tools.made))
+
     def searched(self, table: Dataset) -> Sequence[str]:
         """Columns that PostgreSQL masks itself and whose originals can be searched for."""
         return tuple(self._table(table).noted)

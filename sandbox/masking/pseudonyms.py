@@ -252,6 +252,10 @@ class Pseudonyms:
         self, domain: str, limits: Limits = FREE, *, recorded: bool = True
     ) -> Callable[[str], str]:
         """The pseudonym of a text in one domain. Not `recorded`: what is only part of a value."""
+        return self.remember(domain, self.maker(domain, limits), recorded=recorded)
+
+    def maker(self, domain: str, limits: Limits = FREE) -> Callable[[str], str]:
+        """The same without a memory, and not recorded."""
         digest, made = self.digester(domain), FORMS[domain]
         message = encoded if limits.exact else normaliser(domain)
         free = limits.length is None and not (limits.unique and domain in FROM_LISTS)
@@ -263,7 +267,7 @@ class Pseudonyms:
                 return made(digest(message(value)), value, limits)
             return form(domain, digest(message(value)), value, limits)
 
-        return self.remember(domain, make, recorded=recorded)
+        return make
 
     def remember(
         self, domain: str, make: Callable[[str], str], *, recorded: bool = True

@@ -11,6 +11,7 @@ from sandbox.masking.leaks import SEARCHED, Originals
 from sandbox.masking.pseudonyms import FROM_LISTS, normalise
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
 from sandbox.masking.strategies import Tools, make
+from sandbox.masking.strategies.names import fitting
 from sandbox.masking.suggest import suggest
 from sandbox.masking.trees import Node, Walker
 from sandbox.model import Dataset, Field
@@ -138,13 +139,13 @@ class Table:
         domain = rule.strategy
         if field.unique and not rule.option("exact"):
             values = self._unique(values, rule, field)
-        if domain in FROM_LISTS or domain == "ip":
-            function = make(rule, self._tools, sql.limits(field))
+        if domain not in FROM_LISTS:
             for value in values:
-                function(value)
+                originals.index.note(domain, value)
             return
+        pseudonym = self._tools.pseudonyms.maker(domain, fitting(domain, rule, sql.limits(field)))
         for value in values:
-            originals.index.add(domain, value)
+            originals.record(domain, value, pseudonym(value))
 
     def _unique(self, values: Iterable[str], rule: Rule, field: Field) -> Iterable[str]:
         seen: dict[int, int] = {}

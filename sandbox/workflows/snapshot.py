@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sandbox import artifact as artifacts
@@ -15,7 +17,7 @@ from sandbox.masking.policy import Policy, parse
 from sandbox.model import Dataset, Kind
 from sandbox.project import Project, locked
 from sandbox.report import Step
-from sandbox.transfer import Held, take
+from sandbox.transfer import Held, Job, run_all, take
 from sandbox.workflows import leaks
 from sandbox.workflows.keys import masking_key
 from sandbox.workflows.session import Session
@@ -70,6 +72,7 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
                 writer,
                 check=lambda held: chosen.update(_check_columns(mask, held)),
                 after=lambda held: None,
+                beside=lambda held: _beside(mask, held),
                 report=session.report,
             )
             made = writer.commit({"cuts": cuts, "masking": receipt(mask)} | chosen)
@@ -157,25 +160,31 @@ def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> dict[str, Any
                 mask.columns(dataset)
     if mask.uncovered:
         return {}
-    _feed_originals(mask, held)
+    if mask.recognises:
+        run_all(collecting(mask, held), threading.Event())
     postgres = held.get("postgres")
     return {} if postgres is None else choose(mask, postgres)
 
 
-def _feed_originals(mask: PolicyMask, held: Mapping[Kind, Held]) -> None:
-    """Fingerprints of what PostgreSQL masked itself: its values never came through here."""
+def collecting(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:
+    """Fingerprints of what PostgreSQL masks itself: its values never come through here. One job a
+    column, largest tables first; free text needs them before it is read, else there is time."""
     one = held.get("postgres")
     if one is None:
-        return
-    for dataset in one.datasets:
-        fields = mask.searched(dataset)
-        if fields:
-            _note(mask, one, dataset, fields)
+        return []
+    return [
+        (dataset.rows, partial(_note, mask, one, dataset, name))
+        for dataset in one.datasets
+        for name in mask.searched(dataset)
+    ]
 
 
-def _note(mask: PolicyMask, one: Held, dataset: Dataset, fields: Any) -> None:
-    for name in fields:
-        mask.note(dataset, name, one.source.originals(one.cut, dataset, (name,)))
+def _note(mask: PolicyMask, one: Held, dataset: Dataset, name: str) -> None:
+    mask.note(dataset, name, one.source.originals(one.cut, dataset, (name,)))
+
+
+def _beside(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:
+    return [] if mask.recognises else collecting(mask, held)
 
 
 def _refuse_playground(kind: Kind, marker: Any) -> None:

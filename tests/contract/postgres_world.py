@@ -30,6 +30,7 @@ class World:
     production: PostgresSpace
     playground: PostgresSpace
     project: str
+    baseline: str = ""  # not empty: a load keeps a pristine copy
 
     def listing(self, *, isolated: Sequence[str], shared: Sequence[str] = ()) -> World:
         """The same with other lists, after production's tables were made."""
@@ -84,7 +85,9 @@ class World:
         )
 
     def marker(self) -> Marker:
-        return Marker(project=self.project, environment="playground", snapshot="s")
+        return Marker(
+            project=self.project, environment="playground", snapshot="s", baseline=self.baseline
+        )
 
     def copy(self, mask: Mask = KEEP) -> Sequence[str]:
         """Production into the playground, without an artifact; returns what was lost."""
@@ -174,5 +177,6 @@ def database(
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             owner.execute(drop.format(sql.Identifier(name)))
         for identity in made.identities.values():
+            owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(identity.name)))
             owner.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(identity.name)))
         owner.close()

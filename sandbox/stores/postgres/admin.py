@@ -17,12 +17,13 @@ from psycopg import sql
 from sandbox.contract import Access, Statement
 from sandbox.errors import Refused, Unreachable
 from sandbox.model import Identity, Marker, PostgresSpace, Role, Space
-from sandbox.stores.postgres import catalog
+from sandbox.stores.postgres import catalog, watching
 from sandbox.stores.postgres.ddl import template_name
 from sandbox.stores.postgres.session import (
     OLD,
     STAGED,
     Connection,
+    base,
     connect,
     failed,
     name,
@@ -271,6 +272,8 @@ class PostgresAdmin:
                 ),
                 why="the keeper makes a new schema for each load",
             )
+        for query, why in watching.missing(connection, keeper, self._role_exists(keeper)):
+            yield Change(query=query, why=why)
         yield from self._usage("public", owner)
         makes = "SELECT has_schema_privilege(%s, 'public', 'CREATE')"
         if self._holds(owner, makes, [owner.name], missing=False):
@@ -308,7 +311,8 @@ class PostgresAdmin:
         wanted = rows(
             connection,
             "SELECT extname, nspname FROM pg_extension e JOIN pg_namespace n "
-            "ON n.oid = e.extnamespace WHERE extname <> 'plpgsql' ORDER BY 1",
+            "ON n.oid = e.extnamespace WHERE extname NOT IN ('plpgsql', %s) ORDER BY 1",
+            [watching.EXTENSION],
         )
         if wanted:
             yield from self._extensions(wanted, template)
@@ -443,7 +447,8 @@ class PostgresAdmin:
 
     def _removals(self, connection: Connection) -> Iterator[tuple[sql.Composed, str]]:
         schema = self._playground.schema
-        for one_ in (schema, schema + STAGED, schema + OLD, self._views):
+        kept = [base(one_) for one_ in (schema, schema + STAGED, schema + OLD)]
+        for one_ in (schema, schema + STAGED, schema + OLD, self._views, *kept):
             yield sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name(one_)), f"schema {one_}"
         for role in ("keeper", "playground"):
             identity = self._identities.get(role)

@@ -22,6 +22,11 @@ STAGED, OLD = "__new", "__old"
 CONNECT_WITHIN = 5  # seconds
 
 
+def base(schema: str) -> str:
+    """The keeper's own schema with the pristine copy that belongs to `schema`."""
+    return f"{schema}__base"
+
+
 def space_of(access: Access) -> PostgresSpace:
     assert isinstance(access.space, PostgresSpace)
     return access.space

@@ -18,7 +18,7 @@ from psycopg import sql
 from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.model import Dataset, Kind, Marker, Start
-from sandbox.stores.postgres import catalog, copytext
+from sandbox.stores.postgres import catalog, copytext, watching
 from sandbox.stores.postgres.dump import pattern
 from sandbox.stores.postgres.keysets import give
 from sandbox.stores.postgres.references import references
@@ -179,7 +179,8 @@ class PostgresSource:
         extensions = rows(
             holder,
             "SELECT extname, nspname FROM pg_extension e JOIN pg_namespace n "
-            "ON n.oid = e.extnamespace WHERE extname <> 'plpgsql' ORDER BY 1",
+            "ON n.oid = e.extnamespace WHERE extname NOT IN ('plpgsql', %s) ORDER BY 1",
+            [watching.EXTENSION],
         )
         record = {
             "schema": self._space.schema,

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 from psycopg import sql
 
 from sandbox.contract import Access, Tool
-from sandbox.errors import NoBaseline, SandboxError
+from sandbox.errors import SandboxError
 from sandbox.model import Change, Dataset, Identity, Marker, Space
 from sandbox.stores.postgres import catalog as present
-from sandbox.stores.postgres import ddl
+from sandbox.stores.postgres import ddl, keeping
 from sandbox.stores.postgres.building import Builder
+from sandbox.stores.postgres.rewinding import Rewinder
 from sandbox.stores.postgres.session import (
     OLD,
     STAGED,
     Connection,
+    base,
     connect,
     failed,
     name,
@@ -36,6 +39,7 @@ LOADING = (
     "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'"
 )
 LOCK_WITHIN = "5s"
+COPIED_TOGETHER = 2  # tables that are kept side by side
 
 
 class PostgresStore(PostgresSource):
@@ -51,11 +55,13 @@ class PostgresStore(PostgresSource):
         self._staged = self._schema + STAGED
         self._old = self._schema + OLD
         self._builder: Builder | None = None
+        self._entries: list[keeping.Ddl] = []
         self._sizes: dict[str, int] = {}  # bytes by quoted, qualified table
         self._lost: list[str] = []
         self._open: list[Connection] = []
         self._lock = threading.Lock()
         self._local = threading.local()
+        self._rewinding = False
 
     @property
     def connection(self) -> Connection:
@@ -75,6 +81,9 @@ class PostgresStore(PostgresSource):
             self._drop(self._staged)
             statement = sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}")
             self.connection.execute(statement.format(name(self._staged), name(self._owner.name)))
+            self._entries = keeping.entries(
+                design, self._quoted(self._staged), self._quoted(self._schema)
+            )
             self._builder = Builder(design, self._staged, self._loader)
             self._builder.before()
             self._lost = [*design.lost, *self._builder.lost]
@@ -111,10 +120,21 @@ class PostgresStore(PostgresSource):
         with self._doing("building keys and indexes"):
             builder.lost.clear()
             builder.after(self._sizes)
+            if marker.baseline:
+                keeping.keep(
+                    self._side_by_side,
+                    self.connection,
+                    self._staged,
+                    marker.baseline,
+                    self._entries,
+                )
             write_marker(self.connection, self._staged, marker)
         return [*self._lost, *builder.lost]
 
     def swap(self) -> None:
+        if self._rewinding:
+            self._commit()
+            return
         with self._doing("swapping"), self.connection.transaction():
             self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'")
             if not schema_exists(self.connection, self._staged):
@@ -125,8 +145,11 @@ class PostgresStore(PostgresSource):
                 self._drop(self._old)
                 self._rename(self._schema, self._old)
             self._rename(self._staged, self._schema)
+            self.connection.execute("SELECT set_config('search_path', '', true)")
+            keeping.note_catalog(self.connection, self._schema, self._owner.name)
 
     def undo(self) -> None:
+        self._roll_back()
         with self._doing("undoing"), self.connection.transaction():
             if not schema_exists(self.connection, self._old):
                 return
@@ -137,18 +160,28 @@ class PostgresStore(PostgresSource):
             self._rename(self._old, self._schema)
 
     def settle(self) -> None:
+        self._roll_back()
         with self._doing("cleaning up"):
             self._drop(self._old)
             self._drop(self._staged)
+            self._settled()
 
     def changes(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="postgres", hint="./inv load")
+        marker = self._need_own()
+        with self._doing("comparing"):
+            return Rewinder(self.connection, self._schema, self._owner, marker).changes()
 
     def rewind(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="postgres", hint="./inv load")
+        """The transaction stays open, and writers wait, until `swap`, `undo` or `settle`."""
+        marker = self._need_own()
+        with self._doing("going back"):
+            rewinder = Rewinder(self.connection, self._schema, self._owner, marker)
+            found = rewinder.begin()
+        self._rewinding = True
+        return found
 
     def swapped(self) -> bool:
-        return schema_exists(self.connection, self._old)
+        return schema_exists(self.connection, self._old) or self._is_pending()
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         """`table.column` of every text-like value that holds one of the needles."""
@@ -211,6 +244,35 @@ class PostgresStore(PostgresSource):
         except psycopg.Error as error:
             raise failed(error, what) from None
 
+    # --- a rewind, which is one transaction ------------------------------------------------------
+
+    def _commit(self) -> None:
+        """A connection that breaks now leaves open whether it happened: the server is asked."""
+        self._rewinding = False
+        try:
+            self.connection.execute("COMMIT")
+        except psycopg.Error as error:
+            if not self._is_pending():
+                raise failed(error, "going back") from None
+
+    def _roll_back(self) -> None:
+        if self._rewinding:
+            self._rewinding = False
+            with contextlib.suppress(psycopg.Error):
+                self.connection.execute("ROLLBACK")
+
+    def _is_pending(self) -> bool:
+        kept = base(self._schema)
+        if not schema_exists(self.connection, kept):
+            return False
+        query = sql.SQL("SELECT pending FROM {}").format(name(kept, "record"))
+        return bool(one(self.connection, query))
+
+    def _settled(self) -> None:
+        if self._is_pending():
+            record = name(base(self._schema), "record")
+            self.connection.execute(sql.SQL("UPDATE {} SET pending = false").format(record))
+
     # --- steps -----------------------------------------------------------------------------------
 
     def _need_own(self) -> Marker:
@@ -219,12 +281,33 @@ class PostgresStore(PostgresSource):
     def _name(self, relation: str) -> str:
         return name(self._staged, relation).as_string(self.connection)
 
+    def _quoted(self, schema: str) -> str:
+        """As pg_dump writes it: without quotes where none are needed."""
+        return str(one(self.connection, "SELECT quote_ident(%s)", [schema]))
+
+    def _side_by_side(self, jobs: Sequence[Callable[[Connection], None]]) -> None:
+        """As keeper, each job on a connection that is its own meanwhile."""
+
+        def run(job: Callable[[Connection], None]) -> None:
+            connection = self._connect()
+            try:
+                job(connection)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(COPIED_TOGETHER) as pool:
+            for future in [pool.submit(run, job) for job in jobs]:
+                future.result()
+
     def _drop(self, schema: str) -> None:
         """Only ever a staged or an old schema of ours."""
         assert schema in (self._staged, self._old)
-        self.connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name(schema)))
+        for one_ in (schema, base(schema)):
+            self.connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name(one_)))
 
     def _rename(self, old: str, new: str) -> None:
-        self.connection.execute(
-            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(name(old), name(new))
-        )
+        """A schema, and its pristine copy where one is kept."""
+        query = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
+        self.connection.execute(query.format(name(old), name(new)))
+        if schema_exists(self.connection, base(old)):
+            self.connection.execute(query.format(name(base(old)), name(base(new))))

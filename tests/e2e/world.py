@@ -36,14 +36,17 @@ class Sandbox:
     def config(self) -> Path:
         return self.folder / "sandbox.toml"
 
+    @property
+    def program(self) -> list[str]:
+        return [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
+
     def environ(self, more: Mapping[str, str] = {}) -> dict[str, str]:
         return {**os.environ, **FREE_PORTS, **self.environment, **more}
 
     def inv(self, *arguments: str, code: int = 0, **environment: str) -> str:
         """Run a command; returns what it printed. Its exit code is part of the contract."""
-        program = [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
         done = subprocess.run(
-            [*program, *arguments, "--config", str(self.config)],
+            [*self.program, *arguments, "--config", str(self.config)],
             capture_output=True,
             text=True,
             check=False,

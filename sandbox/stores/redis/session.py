@@ -6,14 +6,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from sandbox.contract import Access
 from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.model import Marker, RedisSpace
+from sandbox.stores.redis.replies import Replies, Socket
 
 CONNECT_WITHIN = 5.0  # seconds
 ANSWER_WITHIN = 120.0  # seconds: a swap of a million keys is one answer
@@ -97,6 +98,7 @@ class Wire:
                 where=self._where,
                 hint="./inv up starts it, ./inv isolate makes its logins",
             ) from None
+        self._replies = Replies(cast(Socket, self._connection._sock))
 
     def __enter__(self) -> Wire:
         return self
@@ -118,17 +120,11 @@ class Wire:
 
     def take(self, count: int) -> list[Any]:
         """The next answers; one that is an error stands in the list as an exception."""
-        answers: list[Any] = []
-        read = self._connection.read_response
+        read = self._replies.read
         try:
-            for _ in range(count):
-                try:
-                    answers.append(read(disable_decoding=True))
-                except ResponseError as error:
-                    answers.append(error)
+            return [read() for _ in range(count)]
         except (RedisError, OSError) as error:
             raise self._lost(error) from None
-        return answers
 
     def many(self, commands: Sequence[Args]) -> list[Any]:
         """One round trip; errors stand in the list."""

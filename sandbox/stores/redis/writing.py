@@ -12,6 +12,13 @@ from sandbox.stores.redis.session import Args, Wire, check, pack
 BATCH = 500  # commands sent before the answers to the batch before them are read
 BATCH_BYTES = 1 << 20
 ARGUMENTS = 1000  # values in one command
+# Commands as they are sent: packing a list of arguments costs as much as the rest.
+RESTORE = (
+    b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+    b"$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
+)
+ZADD = b"*%d\r\n$4\r\nZADD\r\n$%d\r\n%b\r\n"
+SCORED = b"$1\r\n0\r\n$%d\r\n%b\r\n"
 NO_ENTRY = "the entry of a pending delivery is deleted"
 
 
@@ -40,18 +47,20 @@ class Writer:
             if tag == stream.KEY:
                 key.start(stream.begun(payload))
                 self._names.append(self._prefix + key.begun.key)
-            for args in key.commands(tag, payload):
-                self._add(args)
+            elif tag == stream.DUMP:
+                self._put(b"RESTORE", key.restored(payload))
+            else:
+                for args in key.commands(tag, payload):
+                    self._put(args[0], pack(args))
             if tag == stream.END:
                 keys += 1
         self._flush()
         self._flush()
         return Written(keys=keys, lost=self._lost)
 
-    def _add(self, args: Args) -> None:
-        data = pack(args)
+    def _put(self, kind: bytes, data: bytes) -> None:
         self._packed.append(data)
-        self._kinds.append(args[0])
+        self._kinds.append(kind)
         self._size += len(data)
         if len(self._packed) >= BATCH or self._size >= BATCH_BYTES:
             self._flush()
@@ -59,8 +68,8 @@ class Writer:
     def _flush(self) -> None:
         """Send what is gathered, then read the answers to what was sent before."""
         if self._names:
-            args = (b"ZADD", self._index, *(x for name in self._names for x in (b"0", name)))
-            self._packed.append(pack(args))
+            head = ZADD % (2 + 2 * len(self._names), len(self._index), self._index)
+            self._packed.append(head + b"".join([SCORED % (len(n), n) for n in self._names]))
             self._kinds.append(b"ZADD")
             self._names = []
         if self._packed:
@@ -97,6 +106,11 @@ class _Key:
         self.begun, self._started = begun, False
         self._name = self._target + begun.key
 
+    def restored(self, payload: bytes) -> bytes:
+        """The command, packed."""
+        name, expiry = self._name, b"%d" % (self.begun.expires_at or 0)
+        return RESTORE % (len(name), name, len(expiry), expiry, len(payload), payload)
+
     def commands(self, tag: int, payload: bytes) -> Iterator[Args]:
         name = self._name
         if tag == stream.VALUES:
@@ -109,9 +123,6 @@ class _Key:
             self._last = stream.listed(payload)
         elif tag in (stream.GROUP, stream.CONSUMER, stream.PENDING):
             self._groups.append((tag, stream.listed(payload)))
-        elif tag == stream.DUMP:
-            expiry = b"%d" % (self.begun.expires_at or 0)
-            yield b"RESTORE", name, expiry, payload, b"REPLACE", b"ABSTTL"
         elif tag == stream.END:
             yield from self._end()
 

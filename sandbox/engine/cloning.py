@@ -85,7 +85,7 @@ def clone(
             if key not in OF_IMAGES
         }
         | dict(tags),
-        "HostConfig": {**attributes["HostConfig"], "PortBindings": _bindings(attributes)},
+        "HostConfig": {**attributes["HostConfig"], "PortBindings": bindings(attributes)},
     }
     if first in attached:
         endpoint = {"Aliases": attached[first]}
@@ -105,14 +105,14 @@ def beside(
     api: Any = client.api
     tags = dict.fromkeys(attributes["Config"]["Labels"] or {}, "")  # the image has them all
     free = [{"HostIp": LOOPBACK, "HostPort": ""}]
-    bindings = dict.fromkeys(attributes["HostConfig"].get("PortBindings") or {}, free)
+    published = dict.fromkeys(attributes["HostConfig"].get("PortBindings") or {}, free)
     config = {
         **attributes["Config"],
         "Image": image,
         "Labels": {**tags, labels.BESIDE: attributes["Config"]["Labels"][labels.PROJECT]},
         "HostConfig": {
             **attributes["HostConfig"],
-            "PortBindings": bindings,
+            "PortBindings": published,
             "NetworkMode": "bridge",
             "RestartPolicy": {"Name": "no"},
         },
@@ -140,7 +140,7 @@ def shallow(
         client.api.remove_container(made, force=True, v=True)
 
 
-def _bindings(attributes: Mapping[str, Any]) -> Any:
+def bindings(attributes: Mapping[str, Any]) -> Any:
     """The ports that it really has; what it was made with may say `any`."""
     real = {
         inside: outside

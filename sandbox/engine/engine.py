@@ -16,6 +16,7 @@ from sandbox.engine import baselines, containers, labels, programs, showing
 from sandbox.engine.baselines import Baseline, Baselines
 from sandbox.engine.ports import Ports
 from sandbox.engine.showing import Shown
+from sandbox.engine.standing import Standing
 from sandbox.engine.starting import Starting
 from sandbox.engine.swapping import Swap, sweep_detached
 from sandbox.engine.trouble import told
@@ -218,7 +219,15 @@ class Engine:
         """
         self._recover(project, report)
         Swap(self.client, project).run(images, begin=begin, ready=ready, report=report)
-        sweep_detached(project, detached_environment(self.address))
+        self.stand_by(project, images)
+
+    def stand_by(self, project: str, images: Mapping[str, str]) -> None:
+        """In the background: sweep, and make ahead what a reset to these baselines will take."""
+        sweep_detached(project, images, detached_environment(self.address))
+
+    @told
+    def make_ahead(self, project: str, images: Mapping[str, str]) -> None:
+        Standing(self.client, project).make(images)
 
     @contextlib.contextmanager
     def showing(self, project: str, images: Mapping[str, str]) -> Iterator[Mapping[str, Shown]]:

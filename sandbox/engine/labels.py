@@ -43,8 +43,10 @@ COMPOSE_VERSION = "2.40.3"  # the version whose labels these are
 NEXT = "next"  # made, about to take the place
 OLD = "old"  # put aside until the new one is ready
 GONE = "gone"  # its successor is in place for good
+WARM = "warm"  # being made ahead
+READY = "ready"  # made ahead, for the next swap
 STAGE = re.compile(
-    rf"^(?P<place>.+)\.(?P<stage>{NEXT}|{OLD}|{GONE})-(?P<generation>[0-9a-f]{{8}})$"
+    rf"^(?P<place>.+)\.(?P<stage>{NEXT}|{OLD}|{GONE}|{WARM}|{READY})-(?P<generation>[0-9a-f]{{8}})$"
 )
 
 

@@ -7,6 +7,7 @@ loses nothing. What stage a swap has reached can be read from the containers' na
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from sandbox.engine import baselines, cloning, labels
+from sandbox.engine.standing import Standing
 from sandbox.errors import SandboxError
 from sandbox.report import Report
 from sandbox.report import Step as Done
@@ -49,9 +51,13 @@ class Swap:
         is prepared and nothing has changed yet."""
         began = time.monotonic()
         found = baselines.each(images, self._look)
-        generation = secrets.token_hex(4)
+        made, ahead = Standing(self._client, self._project).take(found, images)
+        generation = made or secrets.token_hex(4)
         try:
-            self._all(found, lambda one: self._prepare(found[one], images[one], generation))
+            self._all(
+                found,
+                lambda one: self._prepare(found[one], images[one], generation, ahead.get(one)),
+            )
             begin(generation)
             self._all(found, lambda one: self._exchange(found[one], generation))
             ready()
@@ -97,7 +103,7 @@ class Swap:
         return done
 
     def _unfinished(self) -> bool:
-        return any(stage != labels.GONE for stage, _ in self._staged())
+        return any(stage in (labels.NEXT, labels.OLD) for stage, _ in self._staged())
 
     def _quiet(self) -> None:
         """Wait for what a killed process had asked for: the engine still does it. To look at a
@@ -142,8 +148,13 @@ class Swap:
         cloning.refuse_volumes(attributes, service, self._project)
         return attributes
 
-    def _prepare(self, attributes: Mapping[str, Any], image: str, generation: str) -> None:
+    def _prepare(
+        self, attributes: Mapping[str, Any], image: str, generation: str, ahead: str | None
+    ) -> None:
         name = labels.staged(_place(attributes), labels.NEXT, generation)
+        if ahead is not None:
+            self._client.api.rename(ahead, name)
+            return
         tags = {labels.SWAP: generation}
         cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
 
@@ -207,10 +218,11 @@ class Swap:
             future.result()
 
 
-def sweep_detached(project: str, environment: Mapping[str, str]) -> None:
-    """Sweep in a process of its own: large containers take a while, and nobody need wait."""
+def sweep_detached(project: str, images: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """In a process of its own remove what was put aside and make ahead what the next reset to
+    `images` will take: with large data both take a while, and nobody need wait."""
     subprocess.Popen(
-        [sys.executable, "-m", "sandbox.engine.sweeping", project],
+        [sys.executable, "-m", "sandbox.engine.sweeping", project, json.dumps(images)],
         cwd=ROOT,
         env=dict(environment),
         stdin=subprocess.DEVNULL,

@@ -81,6 +81,8 @@ def keep(session: Session, name: str, *, snapshot: str = "") -> Baseline:
         report=silent,
     )
     sweep_files(session)
+    if name == LOADED:
+        session.engine.stand_by(project_of(session), made.images)
     seconds = time.monotonic() - began
     session.report(Step(name=f"kept as baseline {name}", seconds=seconds))
     return made

@@ -161,8 +161,9 @@ class World:
         self.engine.sweep(self.project)
         began = time.monotonic()
         while len(self.names()) != len(self.engine.observe(self.project)):
-            assert time.monotonic() - began < 30, self.names()
+            assert time.monotonic() - began < 60, self.names()
             time.sleep(0.1)
+            self.engine.recover(self.project)  # what a killed process had asked for may come late
 
     def clear(self) -> None:
         client = self.engine.client

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from sandbox.engine import Baseline
+from sandbox.engine import Baseline, standing
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.report import silent
 from tests.contract.engine_world import FREEZE, SWAP, TWO_SLEEPERS, TWO_STORES, World, a_world
@@ -156,6 +156,38 @@ def test_when_one_does_not_come_up_the_old_ones_stay(
     assert held(sleepers) == ["mine", "mine"]
     assert len(sleepers.names()) == 2
     assert sleepers.up(TWO_SLEEPERS).changes == ()
+
+
+def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
+    sleepers: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "LARGE", 0)
+    images = baseline(sleepers, "base").images
+    for _ in range(2):  # the second time there is nothing to do
+        sleepers.engine.make_ahead(sleepers.project, images)
+    ahead = {one for one in sleepers.names() if ".ready-" in one}
+    assert len(ahead) == 2 and len(sleepers.names()) == 4
+    assert sleepers.up(TWO_SLEEPERS).changes == ()
+    ids = {sleepers.engine.client.containers.get(one).id for one in ahead}
+    write(sleepers, "mine")
+    before = outside(sleepers)
+    swap(sleepers, "base")
+    assert {sleepers.container(service).id for service in BOTH} == ids
+    assert (held(sleepers), outside(sleepers)) == (["base", "base"], before)
+    sleepers.settle()
+    sleepers.engine.make_ahead(sleepers.project, images)
+    write(sleepers, "other")
+    freeze(sleepers, "other")
+    write(sleepers, "mine")
+    swap(sleepers, "other")  # what stands ready is of another baseline
+    assert held(sleepers) == ["other", "other"]
+    other = baseline(sleepers, "other").images
+    sleepers.engine.make_ahead(sleepers.project, other)
+    assert len([one for one in sleepers.names() if ".ready-" in one]) == 2
+    swap(sleepers, "other")
+    sleepers.settle()
+    assert len(sleepers.names()) == 2
+    sleepers.engine.prune(sleepers.project, keep=["base"])
 
 
 # --- interrupted --------------------------------------------------------------------------------

@@ -295,6 +295,7 @@ def isolate(
 ) -> None:
     """Give the playground a space and a login of its own in every store; --layout moves it."""
     from sandbox.workflows.isolate import isolate as separate
+    from sandbox.workflows.isolate import script
     from sandbox.workflows.move import move
     from sandbox.workflows.prune import leftovers
     from sandbox.workflows.prune import prune as clean
@@ -306,7 +307,8 @@ def isolate(
             moved = move(session, layout, dry_run=dry_run)
             done = moved.statements
         else:
-            done = separate(session, dry_run=dry_run or print)
+            external = print and session.external
+            done = script(session) if external else separate(session, dry_run=dry_run or print)
         if prune and not print:
             left = leftovers(session.at(layout) if layout else session)
             if not dry_run:
@@ -828,12 +830,20 @@ def _show_snapshot(console: Console, shown: Any) -> None:
 
 @task(
     positional=["action"],
-    help=_help("json", "yes", "dry-run", "config", action="show (the default) or rotate"),
+    help=_help(
+        "json",
+        "yes",
+        "dry-run",
+        "config",
+        action="show (the default) or rotate",
+        identities="rotate every login's password and token instead, in every store and playground",
+    ),
 )
 @command
 def key(
     context: Context,
     action: str = "show",
+    identities: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -844,6 +854,9 @@ def key(
     from sandbox.workflows import keys
 
     console = Console(as_json=json)
+    if identities:
+        _rotate_identities(console, action, dry_run, config)
+        return
     project = open_project(config)
     if action == "show":
         shown = keys.show(project)
@@ -854,6 +867,16 @@ def key(
     else:
         raise ConfigError(f"a key cannot {action!r}", where="action", hint="show or rotate")
     console.result(shown | {"dry_run": dry_run}, "\n".join((text, *_made_before(shown["old"]))))
+
+
+def _rotate_identities(console: Console, action: str, dry_run: bool, config: str) -> None:
+    from sandbox.workflows.rotate import rotate_identities
+
+    if action != "rotate":
+        raise ConfigError("identities are rotated, not shown", hint="./inv key rotate --identities")
+    with _session(console, config, "") as session, console.progress():
+        names = rotate_identities(session, dry_run=dry_run)
+    console.result({"rotated": names, "dry_run": dry_run}, "\n".join(names))
 
 
 def _made_before(old: Any) -> list[str]:

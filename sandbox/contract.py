@@ -97,6 +97,11 @@ class Source(Protocol):
         """Whose space this is, read over the connection that the next call will use."""
         ...
 
+    def can_write(self) -> str:
+        """What this login could change here, in words; "" when nothing. The server is asked;
+        nothing is written to find out."""
+        ...
+
     def cut(self) -> AbstractContextManager[Cut]:
         """Hold one consistent, read-only view for all reads inside the block."""
         ...
@@ -274,9 +279,11 @@ class Prober(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """The four classes of one store."""
+    """The four classes of one store. `script(space, name, marker)`: what the administrator of a
+    production that is not ours would run to make its reader."""
 
     source: Callable[..., Source]
     store: Callable[..., Store]
     admin: Callable[..., Admin]
     prober: Callable[..., Prober]
+    script: Callable[[Any, str, Marker], Sequence[Statement]]

@@ -74,10 +74,18 @@ class Vault:
         with self._changing() as known:
             known[name] = value
 
-    def rotate(self, prefix: str) -> list[str]:
-        """Make new secrets for all names below `prefix`; returns those names."""
+    def names(self, wanted: Callable[[str], bool]) -> tuple[str, ...]:
+        """The secrets that were made, without their values."""
+        return tuple(sorted(name for name in self._load() if wanted(name)))
+
+    def given(self, wanted: Callable[[str], bool]) -> tuple[str, ...]:
+        """Those of them that the environment gives: not ours to change."""
+        return tuple(n for n in self.names(wanted) if self._environment.get(_variable(n)))
+
+    def rotate(self, wanted: Callable[[str], bool]) -> list[str]:
+        """Make new secrets for all these names, in one write; returns the names."""
         with self._changing() as known:
-            names = [name for name in known if name.startswith(prefix)]
+            names = sorted(name for name in known if wanted(name))
             known.update({name: new_secret() for name in names})
         return names
 

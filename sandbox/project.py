@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,25 @@ class Project:
         given = self.environ.get(variable) or self.variables(environment).get(variable)
         return given or self.vault.secret(f"{kind}/admin/{environment}{self._suffix(environment)}")
 
+    def external_url(self, kind: Kind) -> str:
+        """The URL of an external production's reader: from the environment, the env file or the
+        secret command. Raises ConfigError; no value stands in an error."""
+        declared = self.settings.environments.production
+        variable = declared.urls.get(kind, "")
+        where = f"{self.config.name}: environments.production.urls.{kind}"
+        if not variable:
+            raise ConfigError("an external production needs its reader's URL", where=where)
+        found = self.environ.get(variable) or self.variables("production").get(variable)
+        if not found and declared.secret_command:
+            found = _told(declared.secret_command, variable, self.config)
+        if not found:
+            raise ConfigError(
+                f"{variable} is not set",
+                where=where,
+                hint=f"put it into {declared.env_file} or the environment, or set secret_command",
+            )
+        return found
+
     def identity(self, kind: Kind, role: Role, server: Environment) -> Identity:
         """The login of `role` on the server that `server` runs. On servers of its own a playground
         has other passwords than on production's, where they open nothing."""
@@ -238,6 +258,23 @@ def locked(project: Project) -> Iterator[None]:
                 hint="wait for it, or stop it, and run this again",
             ) from None
         yield
+
+
+def _told(command: Sequence[str], variable: str, config: Path) -> str:
+    """What a program prints for one variable: its first line."""
+    argv = [part.replace("{variable}", variable) for part in command]
+    where = f"{config.name}: environments.production.secret_command"
+    try:
+        done = subprocess.run(
+            argv, cwd=config.parent, stdout=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{argv[0]} cannot be run: {type(error).__name__}", where=where) from None
+    if done.returncode or not done.stdout.strip():
+        raise ConfigError(
+            f"{argv[0]} told nothing for {variable} (exit code {done.returncode})", where=where
+        )
+    return done.stdout.splitlines()[0].strip()
 
 
 def _state(raw: Mapping[str, Any], file: str) -> State:

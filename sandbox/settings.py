@@ -33,6 +33,8 @@ class EnvironmentSettings(Strict):
     """Where an environment's servers and variables are declared.
 
     `urls`: of an external production, store -> the variable that holds its reader's URL.
+    `secret_command`: a program and its arguments that prints the value of `{variable}`, for those
+    that stand neither in the environment nor in the env file.
     `accept_writer`: read with a login that could write all the same, in read-only sessions.
     """
 
@@ -40,6 +42,7 @@ class EnvironmentSettings(Strict):
     env_file: RelativePath
     external: bool = False
     urls: dict[Kind, Name] = Field(default_factory=dict)
+    secret_command: tuple[str, ...] = ()
     accept_writer: bool = False
 
 

@@ -71,5 +71,26 @@ def parse_url(kind: Kind, text: str) -> Login:
     )
 
 
+def libpq(endpoint: Endpoint) -> tuple[dict[str, str], tuple[str, ...]]:
+    """An endpoint as PostgreSQL's own programs read it from their environment, and the files that
+    it names (https://www.postgresql.org/docs/current/libpq-envars.html)."""
+    names = {
+        "sslmode": "PGSSLMODE",
+        "sslrootcert": "PGSSLROOTCERT",
+        "sslcert": "PGSSLCERT",
+        "sslkey": "PGSSLKEY",
+        "sslcrl": "PGSSLCRL",
+        "sslnegotiation": "PGSSLNEGOTIATION",
+        "channel_binding": "PGCHANNELBINDING",
+        "gssencmode": "PGGSSENCMODE",
+        "connect_timeout": "PGCONNECT_TIMEOUT",
+        "options": "PGOPTIONS",
+    }
+    told = {"PGHOST": endpoint.host, "PGPORT": str(endpoint.port)}
+    told |= {names[key]: value for key, value in endpoint.options.items() if key in names}
+    files = ("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL")
+    return told, tuple(told[name] for name in files if told.get(name, "").startswith("/"))
+
+
 def _joined(base: str, options: dict[str, str]) -> str:
     return f"{base}?{urlencode(options)}" if options else base

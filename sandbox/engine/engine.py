@@ -176,6 +176,22 @@ class Engine:
             raise Unreachable(f"{service} of {project} is {one.state}", hint="./inv up starts it")
         return programs.run(self.client, one.id, argv, stdin, environment)
 
+    @told
+    def run_apart(
+        self,
+        project: str,
+        service: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] = {},
+        files: Sequence[str] = (),
+    ) -> bytes:
+        """Run a program of the service's image in a container of its own on this machine's network,
+        for a server that is elsewhere. `files` are there under their own paths, for reading."""
+        one = self._one(project, service)
+        with programs.apart(self.client, project, one.image_id, files) as identifier:
+            return programs.run(self.client, identifier, argv, b"", environment)
+
     # --- baselines: the layout `dedicated` -------------------------------------------------------
 
     @told

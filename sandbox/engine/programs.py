@@ -6,11 +6,12 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import docker
 
+from sandbox.engine import labels
 from sandbox.errors import SandboxError
 
 
@@ -40,6 +41,28 @@ def run(
             f"{argv[0]} failed ({code})", hint=said[-1] if said else "it said nothing"
         )
     return out or b""
+
+
+@contextlib.contextmanager
+def apart(
+    client: docker.DockerClient, project: str, image: str, files: Sequence[str]
+) -> Iterator[str]:
+    """A container of `image` on the machine's network in which nothing runs, gone at the end. It
+    carries the project's labels as Compose's `run` does, so that `down` would find it."""
+    api = client.api
+    made = api.create_container(
+        image=image,
+        entrypoint=["sleep", "3600"],
+        labels={labels.PROJECT: project, labels.ONE_OFF: "True", labels.SERVICE: "apart"},
+        host_config=api.create_host_config(
+            network_mode="host", binds=[f"{path}:{path}:ro" for path in files], init=True
+        ),
+    )["Id"]
+    try:
+        api.start(made)
+        yield made
+    finally:
+        api.remove_container(made, force=True, v=True)
 
 
 def succeeds(client: docker.DockerClient, identifier: str, argv: Sequence[str]) -> bool:

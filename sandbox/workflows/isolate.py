@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sandbox.contract import Statement
 from sandbox.errors import Refused
-from sandbox.layout import Place
-from sandbox.model import Environment, Kind
+from sandbox.layout import Place, identity_name
+from sandbox.model import Environment, Kind, Marker
 from sandbox.project import locked
+from sandbox.stores import backend
 from sandbox.transfer import run_all
 from sandbox.workflows.env import write_env
 from sandbox.workflows.session import Session
@@ -40,6 +41,22 @@ def isolate(session: Session, *, dry_run: bool = False) -> tuple[Isolated, ...]:
         write_env(session)  # the logins may be other ones than before
         session.project.remember(made=True)
         return done
+
+
+def script(session: Session) -> tuple[Isolated, ...]:
+    """What the administrator of an external production would run to make its reader, as text:
+    nothing is connected to, and no secret stands in it."""
+    project = session.project.settings
+    marker = Marker(project=project.project, environment="production")
+    name = identity_name(project, "reader")
+    return tuple(
+        Isolated(
+            kind=place.kind,
+            server="production",
+            statements=tuple(backend(place.kind).script(place.production, name, marker)),
+        )
+        for place in session.places()
+    )
 
 
 def each(session: Session, *, do: bool) -> tuple[Isolated, ...]:

@@ -76,7 +76,7 @@ def move(session: Session, layout: str, *, dry_run: bool = False) -> Move:
         statements = each(ahead, do=True)
         _carry(session, ahead, planned)
         write_env(ahead)
-        _restart_application(ahead)
+        restart_application(ahead, servers.OWN)
     return replace(planned, statements=statements)
 
 
@@ -242,11 +242,14 @@ def _read(session: Session, planned: Move, root: Path) -> artifacts.Artifact:
         raise
 
 
-def _restart_application(ahead: Session) -> None:
-    """Containers of the application that run get the new addresses."""
-    project = ahead.project.compose_project("playground")
-    stores = {place.service for place in ahead.places()}
-    running = [one for one in ahead.engine.status(project) if one.state == "running"]
-    if any(one.service not in stores for one in running):
-        servers.apply(ahead, servers.plans(ahead, True, servers.OWN))
-        ahead.report(Step(name="the application has its new addresses"))
+def restart_application(session: Session, environments: Sequence[Environment]) -> None:
+    """Containers of the application that run get the new addresses and logins."""
+    stores = {place.service for place in session.places()}
+    for environment in environments:
+        if environment == "production" and session.external:
+            continue
+        project = session.project.compose_project(environment)
+        running = [one for one in session.engine.status(project) if one.state == "running"]
+        if any(one.service not in stores for one in running):
+            servers.apply(session, servers.plans(session, True, (environment,)))
+            session.report(Step(name=f"the {environment}'s application has its new env file"))

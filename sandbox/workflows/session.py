@@ -10,14 +10,24 @@ from typing import Self
 
 from sandbox.contract import Access, Admin, Prober, Source, Store, Tool
 from sandbox.engine import Engine, Shown, connect
+from sandbox.envfiles import fingerprint
 from sandbox.errors import ConfigError, Refused
 from sandbox.layout import Place
-from sandbox.model import Endpoint, Environment, Identity, Kind, Layout, Role
+from sandbox.model import (
+    Endpoint,
+    Environment,
+    Identity,
+    Kind,
+    Layout,
+    PostgresSpace,
+    RedisSpace,
+    Role,
+)
 from sandbox.project import Project
 from sandbox.report import Report
 from sandbox.stores import backend
 from sandbox.stores.qdrant import token
-from sandbox.urls import parse_url
+from sandbox.urls import Login, libpq, parse_url
 
 ROLES: tuple[Role, ...] = ("reader", "keeper", "playground", "production")
 
@@ -30,6 +40,7 @@ class Session:
         self.report = report
         self._engine: Engine | None = None
         self._ports: dict[tuple[Environment, Kind], int] = {}
+        self._logins: dict[Kind, Login] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -79,7 +90,7 @@ class Session:
         if kind == "files":
             return Endpoint()
         if server == "production" and self.external:
-            return parse_url(kind, self._external_url(kind)).endpoint
+            return self._external(kind).endpoint
         if (server, kind) not in self._ports:
             declared = getattr(self.project.settings, kind)
             project = self.project.compose_project(server)
@@ -96,8 +107,10 @@ class Session:
         """The login of `role`. Qdrant's are tokens, signed with its server's api-key."""
         if kind == "files":
             return Identity(role=role, name="")
-        if server == "production" and self.external and role == "reader":
-            return replace(parse_url(kind, self._external_url(kind)).identity, role=role)
+        if server == "production" and self.external:
+            # There is no other login: what probes would do as production's application, the reader
+            # is asked to do, and may not.
+            return replace(self._external(kind).identity, role=role)
         identity = self.project.identity(kind, role, server)
         if kind != "qdrant" or role == "admin":
             return identity
@@ -106,7 +119,8 @@ class Session:
         place = next(one for one in of if one.kind == "qdrant")
         space = place.production if role in ("reader", "production") else place.playground
         key = self.project.admin_secret(kind, server)
-        return replace(identity, secret=token(key, role, space.name))
+        revision = fingerprint(identity.secret)
+        return replace(identity, secret=token(key, role, space.name, revision=revision))
 
     def access(self, kind: Kind, role: Role) -> Access:
         """A login at its own space: reader and production at production's, the others at home."""
@@ -210,9 +224,9 @@ class Session:
 
     def servers(self, place: Place) -> Sequence[Environment]:
         """The environments whose servers hold a space of this place and may be administered."""
-        both: tuple[Environment, ...] = ("production", "playground")
-        wanted = both if place.server == "playground" else ("production",)
-        return tuple(s for s in wanted if not (s == "production" and self.external))
+        if self.external:
+            return ("playground",) if place.server == "playground" or place.kind == "files" else ()
+        return ("production", "playground") if place.server == "playground" else ("production",)
 
     def prober(self, kind: Kind) -> Prober:
         made = backend(kind).prober(
@@ -224,36 +238,46 @@ class Session:
         return made
 
     def _roles_on(self, place: Place, server: Environment) -> tuple[Role, ...]:
-        if place.server == "production":
+        if place.server == "production" and not self.external:
             return ROLES
         return ("reader", "production") if server == "production" else ("keeper", "playground")
 
     def _tool(self, kind: Kind, server: Environment) -> Tool | None:
-        if kind == "files" or (server == "production" and self.external):
+        """The server's own programs, run beside it; for an external one in a container like the
+        playground's, on this machine's network."""
+        if kind != "postgres":
             return None
-        project, service = (
-            self.project.compose_project(server),
-            getattr(self.project.settings, kind).service,
-        )
+        project = self.project.compose_project(server)
+        service = self.place(kind).service
 
-        def run(
+        def beside(
             argv: Sequence[str], *, stdin: bytes = b"", environment: Mapping[str, str] = {}
         ) -> bytes:
-            return self.engine.exec(project, service, argv, stdin=stdin, environment=environment)
+            there = {"PGHOST": "127.0.0.1", **environment}
+            return self.engine.exec(project, service, argv, stdin=stdin, environment=there)
 
-        return run
-
-    def _external_url(self, kind: Kind) -> str:
-        declared = self.project.settings.environments.production
-        variable = declared.urls.get(kind, "")
-        where = f"{self.project.config.name}: environments.production.urls.{kind}"
-        if not variable:
-            raise ConfigError("an external production needs its reader's URL", where=where)
-        values = {**self.project.variables("production"), **self.project.environ}
-        if not values.get(variable):
-            raise ConfigError(
-                f"{variable} is not set",
-                where=where,
-                hint=f"put it into {declared.env_file} or the environment",
+        def afar(
+            argv: Sequence[str], *, stdin: bytes = b"", environment: Mapping[str, str] = {}
+        ) -> bytes:
+            there, files = libpq(self.endpoint(kind, "production"))
+            own = self.project.compose_project("playground")
+            return self.engine.run_apart(
+                own, service, argv, environment={**there, **environment}, files=files
             )
-        return values[variable]
+
+        return afar if server == "production" and self.external else beside
+
+    def _external(self, kind: Kind) -> Login:
+        """What the reader's URL says. Its database must be the one that sandbox.toml names."""
+        if kind not in self._logins:
+            login = parse_url(kind, self.project.external_url(kind))
+            space = self.place(kind).production
+            named = space.database if isinstance(space, PostgresSpace | RedisSpace) else None
+            if named is not None and login.path and login.path != str(named):
+                variable = self.project.settings.environments.production.urls[kind]
+                raise ConfigError(
+                    f"{variable} names another database than {self.project.config.name}",
+                    where=f"{kind}.database = {named}",
+                )
+            self._logins[kind] = login
+        return self._logins[kind]

@@ -11,12 +11,13 @@ from typing import Any
 
 from sandbox import artifact as artifacts
 from sandbox.artifact import Artifact
+from sandbox.contract import Source
 from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import Policy, parse
 from sandbox.model import Dataset, Kind
 from sandbox.project import Project, locked
-from sandbox.report import Step
+from sandbox.report import Step, Warned
 from sandbox.transfer import Held, Job, run_all, take
 from sandbox.workflows import leaks
 from sandbox.workflows.keys import masking_key
@@ -62,6 +63,8 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
         sources = session.sources()
         for kind, source in sources.items():
             _refuse_playground(kind, source.marker())
+        if session.external:
+            _refuse_writers(session, sources)
         writer = _begun(session, mask, unfinished)
         started = time.monotonic()
         chosen: dict[str, Any] = {}
@@ -185,6 +188,23 @@ def _note(mask: PolicyMask, one: Held, dataset: Dataset, name: str) -> None:
 
 def _beside(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:
     return [] if mask.recognises else collecting(mask, held)
+
+
+def _refuse_writers(session: Session, sources: Mapping[Kind, Source]) -> None:
+    """A login of an external production that could write is not used, unless the file says so; the
+    sessions read only in any case."""
+    able = {kind: words for kind, source in sources.items() if (words := source.can_write())}
+    if not able:
+        return
+    listed = "; ".join(f"{kind}: {words}" for kind, words in able.items())
+    if not session.project.settings.environments.production.accept_writer:
+        raise Refused(
+            f"the reader of production can write ({listed}); nothing was read",
+            where=f"{session.project.config.name}: environments.production.urls",
+            hint="./inv isolate --print says how to make one that cannot; accept_writer = true "
+            "accepts it",
+        )
+    session.report(Warned(message=f"production is read with a login that can write: {listed}"))
 
 
 def _refuse_playground(kind: Kind, marker: Any) -> None:

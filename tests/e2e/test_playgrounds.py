@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
+import httpx
+import psycopg
 import pytest
 import redis
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from sandbox.project import open_project
-from tests.e2e.world import Sandbox, made
+from tests.e2e.world import ROOT, Sandbox, made
+
+KILLED = """
+import os
+from sandbox.project import open_project
+from sandbox.stores.mongo import Admin
+from sandbox.workflows.rotate import rotate_identities
+from sandbox.workflows.session import Session
+
+Admin.isolate = lambda self: os._exit(9)  # the secrets are new, the servers are not
+with Session(open_project("sandbox.toml"), print) as session:
+    rotate_identities(session)
+"""
 
 BESIDE = {
     "PostgreSQL, beside ann",
@@ -94,6 +112,50 @@ def test_a_reset_of_hers_leaves_mine_alone(sandbox: Sandbox) -> None:
     sandbox.inv("reset", "--yes", "--playground", "ann")
     assert sandbox.query("SELECT count(*) FROM videos WHERE title = 'hers'", url=hers) == [(0,)]
     assert sandbox.query("SELECT count(DISTINCT title) FROM videos WHERE title = 'mine'") == [(1,)]
+
+
+def opened(values: dict[str, str]) -> dict[str, bool]:
+    """Which of an env file's logins open their store."""
+
+    def works(open_: Callable[[], object]) -> bool:
+        try:
+            open_()
+        except (psycopg.OperationalError, redis.AuthenticationError, OperationFailure):
+            return False
+        return True
+
+    collection = f"{values['QDRANT_URL']}/collections/{values['QDRANT_COLLECTION']}"
+    answer = httpx.get(collection, headers={"api-key": values["QDRANT_API_KEY"]})
+    assert answer.status_code in (200, 401)
+    mongo: MongoClient[dict[str, object]] = MongoClient(values["MONGODB_URL"])
+    with mongo:
+        return {
+            "postgres": works(lambda: psycopg.connect(values["DATABASE_URL"]).close()),
+            "mongo": works(lambda: mongo[values["MONGODB_DATABASE"]].command("count", "chunks")),
+            "redis": works(lambda: redis.Redis.from_url(values["REDIS_URL"]).ping()),
+            "qdrant": answer.status_code == 200,
+        }
+
+
+def test_rotated_identities_open_and_the_old_ones_do_not(sandbox: Sandbox) -> None:
+    before = [sandbox.variables(), sandbox.variables(playground="ann")]
+    before.append(sandbox.variables("production"))
+    mine = sandbox.folder / ".env.development"
+    mine.write_text(mine.read_text().replace("RUST_LOG=debug", "RUST_LOG=trace"))
+    program = [sys.executable, "-c", KILLED]
+    environ = sandbox.environ({"PYTHONPATH": str(ROOT)})
+    killed = subprocess.run(program, cwd=sandbox.folder, env=environ, check=False)
+    assert killed.returncode == 9
+    rotated = sandbox.json("key", "rotate", "--identities")["rotated"]
+    assert {"postgres/reader", "qdrant/playground/ann", "redis/keeper"} <= set(rotated)
+    for old in before:
+        assert not any(opened(old).values()), opened(old)
+    for now in (sandbox.variables(), sandbox.variables(playground="ann")):
+        assert all(opened(now).values()), opened(now)
+    assert all(opened(sandbox.variables("production")).values())
+    assert sandbox.variables()["RUST_LOG"] == "trace"
+    mine.write_text(mine.read_text().replace("RUST_LOG=trace", "RUST_LOG=debug"))
+    assert sandbox.json("verify")["isolated"]
 
 
 def test_down_takes_hers_only_and_prune_all_of_it(sandbox: Sandbox) -> None:

@@ -13,6 +13,7 @@ import hmac
 import json
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 LEEWAY = 30  # seconds
 READ, WRITE, MANAGE = 1, 2, 3
@@ -20,10 +21,12 @@ READ, WRITE, MANAGE = 1, 2, 3
 
 @dataclass(frozen=True)
 class Rights:
-    """`server`: 0, READ or MANAGE. `collections`: name -> READ or WRITE."""
+    """`server`: 0, READ or MANAGE. `collections`: name -> READ or WRITE. `exists`: the claim
+    `value_exists`: valid only while its collection has a point with these values."""
 
     server: int = 0
     collections: dict[str, int] = field(default_factory=dict)
+    exists: dict[str, Any] | None = None
 
     def on(self, collection: str) -> int:
         return max(self.server, self.collections.get(collection, 0))
@@ -67,13 +70,14 @@ def _claims(token: str, key: str) -> Rights:
         raise Denied(401, "Invalid API key or JWT") from None
     if "exp" in claims and claims["exp"] + LEEWAY < time.time():
         raise Denied(401, "Invalid JWT, expired")
-    access = claims.get("access", "m")
+    access, exists = claims.get("access", "m"), claims.get("value_exists")
     if access in ("r", "m"):
-        return Rights(server=READ if access == "r" else MANAGE)
+        return Rights(server=READ if access == "r" else MANAGE, exists=exists)
     if not isinstance(access, list):
         raise Denied(403, "Unknown access in the JWT")
     levels = {"r": READ, "rw": WRITE, "prw": WRITE}
-    return Rights(collections={e["collection"]: levels.get(e["access"], 0) for e in access})
+    named = {e["collection"]: levels.get(e["access"], 0) for e in access}
+    return Rights(collections=named, exists=exists)
 
 
 def _decoded(part: str) -> bytes:

@@ -41,6 +41,8 @@ class Admin:
     ) -> None:
         assert isinstance(production, FilesSpace) and isinstance(playground, FilesSpace)
         self._production, self._playground = production, playground
+        # Production's marker is planted only where production is this project's to administer.
+        self._has_production = not identities or "production" in identities
         self._owner = owner_ids(identities.get("playground", Identity(role="playground", name="")))
         self._theirs = Marker(project=project, environment="production")
         self._ours = Marker(project=project, environment="playground", playground=playground_name)
@@ -91,7 +93,7 @@ class Admin:
 
     def _missing(self) -> Iterator[_Missing]:
         marks.check_apart(self._playground, self._production)
-        for directory in self._production.directories.values():
+        for directory in self._production.directories.values() if self._has_production else ():
             yield from _check(directory, self._theirs)
         for directory in self._playground.directories.values():
             yield from _check(directory, self._ours)

@@ -46,6 +46,11 @@ class Source:
     def marker(self) -> Marker | None:
         return marks.of_space(self._space)
 
+    def can_write(self) -> str:
+        """Directories have no login: this user's rights are kept from them by path, and by the
+        modes that `verify` looks at."""
+        return ""
+
     @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:
         """Files have no common moment: the facts say when reading began."""

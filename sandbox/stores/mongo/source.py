@@ -16,6 +16,7 @@ from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.model import Dataset, Kind, Marker
 from sandbox.stores.mongo import design
 from sandbox.stores.mongo.reading import Open, Options, batches, ranges
+from sandbox.stores.mongo.roles import SHAPE, WRITE
 from sandbox.stores.mongo.session import (
     LOSSLESS,
     Client,
@@ -31,6 +32,14 @@ from sandbox.stores.mongo.session import (
 BATCH_BYTES = 1 << 20  # what one answer of a cursor should come to
 BATCH_ROWS = 10_000
 PIECE = 1 << 20
+CHANGES = frozenset(
+    (
+        *WRITE, *SHAPE, "anyAction", "bypassDocumentValidation",
+        "convertToCapped", "createRole", "createUser", "dropDatabase", "dropRole", "dropUser",
+        "enableSharding", "grantRole", "internal", "renameCollection", "restore", "revokeRole",
+        "shutdown",
+    )
+)  # fmt: skip
 NO_SNAPSHOT = (20, 72, 115, 246, 263)  # this server or this collection cannot be read at a time
 
 
@@ -64,6 +73,20 @@ class Source:
 
     def marker(self) -> Marker | None:
         return read_marker(self._base)
+
+    def can_write(self) -> str:
+        """By the privileges that the server says this login holds."""
+        with doing("asking for this login's rights"):
+            told = self._client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
+        if not told.get("authenticatedUsers"):
+            return "the server asks for no login"
+        for one in told["authenticatedUserPrivileges"]:
+            where = one["resource"]
+            here = where.get("db") in ("", self._space.database) or where.get("anyResource")
+            held = sorted(set(one["actions"]) & CHANGES)
+            if held and (here or where.get("cluster")):
+                return f"it may {held[0]}"
+        return ""
 
     @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:

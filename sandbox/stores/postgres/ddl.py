@@ -162,7 +162,6 @@ def _dump(access: Access, database: str, target: str, tool: Tool) -> str:
             "--no-owner",
             "--no-privileges",
             "--no-tablespaces",
-            "--host=127.0.0.1",
             f"--username={access.identity.name}",
             f"--dbname={database}",
             "--schema=" + pattern(target),

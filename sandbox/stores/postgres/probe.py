@@ -203,7 +203,9 @@ class PostgresProber:
         for trial in trials.making(schema, schema):
             yield replace(trial, home="")
         # Row security would filter what it copies, so it goes past it.
-        yield from powers.roles(who, [self._production.identity.name], has=["BYPASSRLS"])
+        # Of an external production the reader is the only login that is known.
+        others = [name for name in (self._production.identity.name,) if name != who]
+        yield from powers.roles(who, others, has=["BYPASSRLS"])
         yield from powers.server(self._theirs.database, "")
         yield from sweeps.of_reader(schema, version)
         yield from sweeps.of_everybody((), version)

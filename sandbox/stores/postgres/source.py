@@ -84,15 +84,39 @@ class PostgresSource:
         return read_marker(self.connection, self._space.schema)
 
     def can_write(self) -> str:
-        """What this login could change here, "" when nothing: an external login is checked."""
+        """By the catalogs: rights count that it holds itself or through a role."""
         query = """
             SELECT CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
                    THEN 'it is a superuser' ELSE (
-              SELECT 'it may write ' || c.relname FROM pg_class c
-              WHERE c.relnamespace = quote_ident(%s)::regnamespace AND c.relkind IN ('r', 'p')
-                AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') LIMIT 1) END
+              SELECT what FROM (
+                SELECT 1, 'it may write ' || c.relname AS what FROM pg_class c
+                WHERE c.relnamespace = quote_ident(%(schema)s)::regnamespace
+                  AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (
+                    has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+                    OR has_any_column_privilege(c.oid, 'INSERT, UPDATE')
+                    OR pg_has_role(c.relowner, 'MEMBER'))
+                UNION ALL
+                SELECT 2, 'it may advance ' || c.relname FROM pg_class c
+                WHERE c.relnamespace = quote_ident(%(schema)s)::regnamespace
+                  AND CASE WHEN c.relkind = 'S'  -- asked of a sequence only, in whatever order
+                      THEN has_sequence_privilege(c.oid, 'USAGE, UPDATE') END
+                UNION ALL
+                SELECT 3, 'it may make things in ' || %(schema)s
+                WHERE has_schema_privilege(%(schema)s, 'CREATE')
+                UNION ALL
+                SELECT 4, 'it may make roles' FROM pg_roles
+                WHERE rolname = current_user AND rolcreaterole
+                UNION ALL
+                SELECT 5, 'it may become ' || r.rolname FROM pg_roles r
+                WHERE r.rolname IN ('pg_write_all_data', 'pg_write_server_files',
+                  'pg_execute_server_program') AND pg_has_role(r.oid, 'MEMBER')
+              ) found ORDER BY 1 LIMIT 1) END
         """
-        return str(one(self.connection, query, [self._space.schema]) or "")
+        try:
+            found = self.connection.execute(query, {"schema": self._space.schema}).fetchone()
+        except psycopg.Error as error:
+            raise failed(error, "asking for this login's rights") from None
+        return str((found and found[0]) or "")
 
     @contextmanager
     def cut(self) -> Iterator[Cut]:
@@ -158,7 +182,6 @@ class PostgresSource:
                 "--no-subscriptions",
                 "--no-security-labels",
                 "--no-tablespaces",
-                "--host=127.0.0.1",
                 f"--username={self._access.identity.name}",
                 f"--snapshot={cut.token.snapshot}",
                 f"--dbname={self._space.database}",

@@ -10,7 +10,7 @@ from sandbox.contract import Access, Statement
 from sandbox.errors import Refused
 from sandbox.model import Identity, Marker, QdrantSpace, Role, Space
 from sandbox.stores.qdrant import collections, markers, rest
-from sandbox.stores.qdrant.tokens import marker_collection
+from sandbox.stores.qdrant.tokens import marker_collection, wanted_point
 
 
 class Admin:
@@ -28,6 +28,7 @@ class Admin:
     ) -> None:
         assert isinstance(production, QdrantSpace) and isinstance(playground, QdrantSpace)
         self._production, self._playground = production.collection, playground.collection
+        self._identities = identities
         self._has_production = "reader" in identities
         self._has_playground = "playground" in identities
         self._theirs = Marker(project=project, environment="production")
@@ -72,7 +73,24 @@ class Admin:
 
     def _run(self, *, do: bool) -> list[Statement]:
         done = self._production_marker(do=do) if self._has_production else []
-        return done + (self._playground_space(do=do) if self._has_playground else [])
+        done += self._playground_space(do=do) if self._has_playground else []
+        return done + [s for role in self._identities for s in self._login(role, do=do)]
+
+    def _login(self, role: Role, *, do: bool) -> list[Statement]:
+        """The point that says which of the role's tokens counts."""
+        wanted = wanted_point(self._identities[role].secret)
+        if wanted is None:
+            return []
+        number, payload = wanted
+        theirs = role in ("reader", "production")
+        rest_, name = (self._beside, self._production) if theirs else (self._own, self._playground)
+        there = rest_.found(["collections", marker_collection(name)]) is not None
+        if there and markers.read(rest_, name, number) == payload:
+            return []
+        if do:
+            markers.write(rest_, name, number, payload)
+        text = f"PUT /collections/{marker_collection(name)}/points, its point {number}"
+        return [Statement(text=text, why=f"the {role}'s token, and no older one")]
 
     def _production_marker(self, *, do: bool) -> list[Statement]:
         name = self._production

@@ -1,6 +1,7 @@
 """Whose a space is. Qdrant keeps no notes with a collection, so there is a small collection beside:
 `<name>__sandbox`, with one point for each numbered collection (its id is the number) and point 0
-for a space whose collection has no number, as production's."""
+for a space whose collection has no number, as production's. A login's token names a point of its
+own there, and counts only while it is there."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def as_marker(found: dict[str, Any] | None) -> Marker | None:
         raise Refused("its marker cannot be read", where="qdrant") from None
 
 
-def read(rest: Rest, name: str, number: int) -> dict[str, Any] | None:
+def read(rest: Rest, name: str, number: int | str) -> dict[str, Any] | None:
     """A marker's payload: `marker`, and of a loaded collection `previous`, the number that it
     replaced, until the load is settled. None where there is none, or it is not ours to see."""
     path = ["collections", marker_collection(name), "points", str(number)]
@@ -56,7 +57,7 @@ def read(rest: Rest, name: str, number: int) -> dict[str, Any] | None:
     return payload
 
 
-def write(rest: Rest, name: str, number: int, payload: dict[str, Any]) -> None:
+def write(rest: Rest, name: str, number: int | str, payload: dict[str, Any]) -> None:
     body = {"points": [{"id": number, "vector": [1.0], "payload": payload}]}
     path = ["collections", marker_collection(name), "points"]
     rest.result("PUT", path, body, wait="true")

@@ -11,11 +11,13 @@ from typing import Any
 import orjson
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.errors import Unreachable
+from sandbox.errors import Refused, Unreachable
 from sandbox.model import Dataset, Kind, Marker, QdrantSpace
 from sandbox.stores.qdrant import batches, collections, markers, rest
+from sandbox.stores.qdrant.tokens import ORDER, read_claims, right
 
 DATASET = "points"
+NO_CHANGE = ("collections", "aliases")
 FIRST = 8  # points, to learn how large they are
 
 
@@ -29,6 +31,7 @@ class Source:
 
     def _begin(self, access: Access, fence: rest.Fence) -> None:
         assert isinstance(access.space, QdrantSpace)
+        self._access = access
         self._name = access.space.collection
         self._rest = rest.opened(access, fence)
 
@@ -37,6 +40,20 @@ class Source:
 
     def marker(self) -> Marker | None:
         return markers.of_space(self._rest, self._name)
+
+    def can_write(self) -> str:
+        """A token says it itself, and the server holds to that. Of a plain key the server is asked
+        with a change of no alias at all, which a key for reading may not send either."""
+        secret = self._access.identity.secret
+        if read_claims(secret) is not None:
+            held = right(secret, self._name)
+            return "" if ORDER.index(held) <= ORDER.index("read") else f"its token says {held}"
+        asking = rest.opened(self._access, _no_change)
+        try:
+            answer = asking.send("POST", NO_CHANGE, {"actions": []})
+        finally:
+            asking.close()
+        return "" if answer.status_code in (401, 403) else "its key may change every collection"
 
     @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:
@@ -114,3 +131,9 @@ def _vector_bytes(options: Mapping[str, Any]) -> int:
     vectors = (options["config"].get("params") or {}).get("vectors") or {}
     declared = [vectors] if "size" in vectors else list(vectors.values())
     return 300 + 11 * sum(int(one["size"]) for one in declared)
+
+
+def _no_change(method: str, path: Sequence[str], body: Any) -> None:
+    """Lets one request pass, and only while it changes nothing."""
+    if (method, tuple(path), body) != ("POST", NO_CHANGE, {"actions": []}):
+        raise Refused(f"{method} /{'/'.join(path)} was not sent")

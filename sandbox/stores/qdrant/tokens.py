@@ -2,7 +2,8 @@
 
 https://qdrant.tech/documentation/guides/security/#granular-access-control: `access` is "r" or "m"
 for the whole server, or a list of {"collection": name, "access": "r" | "rw"}. Rights belong to the
-name in the request: a token for an alias says nothing about the collection under it.
+name in the request: a token for an alias says nothing about the collection under it. A token with
+`value_exists` counts only while a collection has a point with these values, and can be called back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -36,8 +38,9 @@ def mint(api_key: str, claims: Mapping[str, Any]) -> str:
     return f"{head}.{body}.{_encoded(signature)}"
 
 
-def token(api_key: str, role: Role, collection: str) -> str:
-    """The login of `role` at the space called `collection`.
+def token(api_key: str, role: Role, collection: str, *, revision: str = "") -> str:
+    """The login of `role` at the space called `collection`; with a `revision`, only while the
+    space's marker collection names the same one.
 
     Admin and keeper get the api-key itself: Qdrant has no right between one collection's points
     and the whole server (docs/decisions/0002-keeper.md).
@@ -51,7 +54,23 @@ def token(api_key: str, role: Role, collection: str) -> str:
         ]
     else:
         access = [{"collection": collection, "access": "rw"}]
-    return mint(api_key, {"sub": role, "access": access})
+    claims: dict[str, Any] = {"sub": role, "access": access}
+    if revision:
+        values = {"login": role, "revision": revision}
+        claims["value_exists"] = {
+            "collection": marker_collection(collection),
+            "matches": [{"key": key, "value": value} for key, value in values.items()],
+        }
+    return mint(api_key, claims)
+
+
+def wanted_point(secret: str) -> tuple[str, dict[str, Any]] | None:
+    """The point that a token asks for: its id (one for each role) and payload; None for none."""
+    claim = (read_claims(secret) or {}).get("value_exists")
+    if claim is None:
+        return None
+    payload = {one["key"]: one["value"] for one in claim["matches"]}
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{payload['login']}")), payload
 
 
 def right(secret: str, collection: str) -> Right:

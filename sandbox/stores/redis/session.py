@@ -21,6 +21,8 @@ ANSWER_WITHIN = 120.0  # seconds: a swap of a million keys is one answer
 PAGE = 1000  # what one SCAN looks at
 OWN = b"sandbox:"  # keys of this tool, outside every space
 
+FLAGS: dict[str, Any] = {"true": True, "false": False}  # as an URL's options say them
+
 Args = Sequence[bytes]
 
 
@@ -75,7 +77,7 @@ class Wire:
     def __init__(self, access: Access) -> None:
         self._where = f"{access.endpoint.host}:{access.endpoint.port}"
         self._user = access.identity.name
-        options: dict[str, Any] = dict(access.endpoint.options)
+        options = {key: FLAGS.get(value, value) for key, value in access.endpoint.options.items()}
         kind: type[redis.Connection] = redis.Connection
         if options.pop("tls", ""):
             kind = redis.SSLConnection

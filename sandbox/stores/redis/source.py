@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
+
+from redis.exceptions import NoPermissionError
 
 from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.errors import Unreachable
@@ -43,6 +46,18 @@ class Source:
 
     def marker(self) -> Marker | None:
         return read_marker(self._wire, self._names.marker())
+
+    def can_write(self) -> str:
+        """Commands on a name that is nowhere, which change nothing even when they are let in: Redis
+        tells a login that may not manage logins in no other way what it may do."""
+        if not isinstance(self._wire.many([(b"ACL", b"USERS")])[0], Exception):
+            return "it may manage logins"
+        absent = self._prefix + b"sandbox_absent_" + secrets.token_hex(8).encode()
+        for command in ((b"UNLINK", absent), (b"SETRANGE", absent, b"0", b""),
+                        (b"LPUSHX", absent, b""), (b"RESTORE", absent, b"0", b"")):  # fmt: skip
+            if not isinstance(self._wire.many([command])[0], NoPermissionError):
+                return f"it may {command[0].decode()}"
+        return ""
 
     @contextlib.contextmanager
     def cut(self) -> Iterator[Cut]:

@@ -855,7 +855,7 @@ def key(
 
     console = Console(as_json=json)
     if identities:
-        _rotate_identities(console, action, dry_run, config)
+        _rotate_identities(console, action, dry_run, yes, config)
         return
     project = open_project(config)
     if action == "show":
@@ -869,13 +869,15 @@ def key(
     console.result(shown | {"dry_run": dry_run}, "\n".join((text, *_made_before(shown["old"]))))
 
 
-def _rotate_identities(console: Console, action: str, dry_run: bool, config: str) -> None:
+def _rotate_identities(
+    console: Console, action: str, dry_run: bool, yes: bool, config: str
+) -> None:
     from sandbox.workflows.rotate import rotate_identities
 
     if action != "rotate":
         raise ConfigError("identities are rotated, not shown", hint="./inv key rotate --identities")
     with _session(console, config, "") as session, console.progress():
-        names = rotate_identities(session, dry_run=dry_run)
+        names = rotate_identities(session, dry_run=dry_run, confirm=lambda q: _ask(q, yes))
     console.result({"rotated": names, "dry_run": dry_run}, "\n".join(names))
 
 

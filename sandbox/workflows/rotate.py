@@ -6,12 +6,13 @@ what an interruption left out is done by running this, or `isolate`, again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sandbox.model import Environment, Kind
 from sandbox.project import locked
 from sandbox.report import Step, Warned
 from sandbox.workflows import servers
+from sandbox.workflows.dedicated import LOADED, project_of, sweep_files
 from sandbox.workflows.env import write_env
 from sandbox.workflows.isolate import each
 from sandbox.workflows.move import restart_application
@@ -19,15 +20,28 @@ from sandbox.workflows.prune import leftovers
 from sandbox.workflows.session import ROLES, Session
 
 
-def rotate_identities(session: Session, *, dry_run: bool = False) -> tuple[str, ...]:
+def rotate_identities(
+    session: Session,
+    *,
+    dry_run: bool = False,
+    confirm: Callable[[str], None] = lambda question: None,
+) -> tuple[str, ...]:
     """Returns the names of the logins, as store/role; the servers' administrators are not among
-    them. Raises Unreachable, and changes nothing, while a server that holds one does not answer."""
+    them. Raises Unreachable, and changes nothing, while a server that holds one does not answer.
+
+    Images of servers hold the old passwords, so they go; those with a name of their own after
+    asking, since only what was loaded can be had again from its snapshot.
+    """
     if dry_run:
         return session.project.vault.names(_is_login)
     with locked(session.project):
         playgrounds = list(_playgrounds(session))
         for one in playgrounds:
             servers.ready(one)
+        images = {one: _images(one) for one in playgrounds}
+        named = sorted({name for found in images.values() for name in found} - {LOADED})
+        if named:
+            confirm(f"Baselines hold the old passwords. Remove {', '.join(named)}?")
         vault = session.project.vault
         given = vault.given(_is_login)
         for name in given:
@@ -35,6 +49,8 @@ def rotate_identities(session: Session, *, dry_run: bool = False) -> tuple[str, 
         names = vault.rotate(lambda name: _is_login(name) and name not in given)
         for one in playgrounds:
             _bring(one)
+        for one in playgrounds:
+            _forget_images(one, images[one])
         for one in playgrounds:
             restart_application(one, servers.BOTH)
     session.report(Step(name="new passwords and tokens", detail=f"{len(names)} logins"))
@@ -53,6 +69,21 @@ def _playgrounds(session: Session) -> Iterator[Session]:
         other = session.beside(name)
         if other.project.state().made:
             yield other
+
+
+def _images(session: Session) -> tuple[str, ...]:
+    """The names of the baselines that are images of this playground's own servers."""
+    return tuple(one.name for one in session.engine.baselines(project_of(session)))
+
+
+def _forget_images(session: Session, names: tuple[str, ...]) -> None:
+    if not names:
+        return
+    session.engine.prune(project_of(session))
+    sweep_files(session)
+    whose = session.project.playground or "the playground"
+    message = f"{whose}: baselines with the old passwords are gone; a reset loads the snapshot"
+    session.report(Warned(message=message))
 
 
 def _bring(session: Session) -> None:

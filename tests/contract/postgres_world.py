@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -169,14 +169,17 @@ def database(
         yield made
     finally:
         client.close()
-        template = f"p{tag}_sandbox_template"
-        owner.execute(
-            sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(template))
-        )
-        for name in (template, f"db_{tag}"):
-            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-            owner.execute(drop.format(sql.Identifier(name)))
-        for identity in made.identities.values():
-            owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(identity.name)))
-            owner.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(identity.name)))
+        with suppress(psycopg.OperationalError):  # the server was killed on purpose
+            _drop(owner, made)
         owner.close()
+
+
+def _drop(owner: Any, made: World) -> None:
+    template = f"{made.project}_sandbox_template"
+    owner.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(template)))
+    for name in (template, made.production.database):
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        owner.execute(drop.format(sql.Identifier(name)))
+    for identity in made.identities.values():
+        owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(identity.name)))
+        owner.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(identity.name)))

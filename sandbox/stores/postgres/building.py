@@ -19,6 +19,7 @@ from sandbox.stores.postgres.dump import Item, statements
 from sandbox.stores.postgres.session import Connection, failed, name, one
 
 WORKERS = 4
+LARGE = 256 << 20  # bytes of a table whose indexes are worth helpers of their own
 HARD = ("TABLE", "TABLE ATTACH", "SEQUENCE", "SEQUENCE OWNED BY", "TYPE", "DOMAIN", "DEFAULT")
 Job = Callable[[], None]
 
@@ -78,6 +79,10 @@ class Builder:
             return max((bytes_ for table, bytes_ in sizes.items() if table in item.text), default=0)
 
         def make(item: Item) -> None:
+            if size(item) < LARGE:  # many builds side by side leave no processor for helpers
+                self._run("SET max_parallel_maintenance_workers = 0")
+            else:
+                self._run("RESET max_parallel_maintenance_workers")
             if not self._made(item):
                 with self._lock:
                     waiting.append(item)

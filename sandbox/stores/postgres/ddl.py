@@ -126,6 +126,7 @@ def _restore(connection: Connection, found: Sequence[Item], schema: str) -> list
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name(schema)))
     # As pg_dump's own settings say; those of another version's pg_dump may be unknown here.
     connection.execute("SET check_function_bodies = false; SET xmloption = content")
+    connection.execute("SET max_parallel_maintenance_workers = 0")  # nothing to do there
     connection.execute("SET client_min_messages = error; SET search_path = ''")
     refused = []
     for item in found:

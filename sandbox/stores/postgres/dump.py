@@ -31,6 +31,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.MULTILINE | re.DOTALL,
 )
 
+_COMMENTS = re.compile(r"^--[^\n]*$", re.MULTILINE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
@@ -68,7 +70,7 @@ def statements(text: str) -> list[str]:
     """Statements one by one. Not for functions, whose bodies may hold statements of their own."""
     ends = [token.end() for token in _TOKEN.finditer(text) if token["end"]]
     cut = [text[a:b].strip() for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
-    return [one for one in cut if one]
+    return [one for one in cut if _COMMENTS.sub("", one).strip()]
 
 
 def literals(text: str) -> Iterator[str]:

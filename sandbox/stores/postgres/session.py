@@ -118,6 +118,23 @@ def need_own(connection: Connection, schema: str, production: str) -> Marker:
 
 
 def failed(error: psycopg.Error, doing: str) -> SandboxError:
-    """The server's own words in one line, without the values that it quotes in its details."""
+    """The server's own words in one line, without the values that it quotes."""
+    state = error.sqlstate or ""
     text = (error.diag.message_primary or str(error)).strip().splitlines()[0]
-    return SandboxError(f"{doing}: {text}", where="postgres")
+    if state.startswith("22"):  # 'invalid input syntax for type integer: "..."'
+        text = text.split(":")[0].split('"')[0].strip()
+    gone = not state and isinstance(error, psycopg.OperationalError)
+    if gone or state.startswith(("08", "57P")):
+        return Unreachable(
+            f"{doing}: the connection was lost: {text}",
+            where="postgres",
+            hint="./inv status shows what runs; the playground is as it was",
+        )
+    hints = {
+        "53100": "make room where the server keeps its data; the playground is as it was",
+        "55P03": "another program holds the tables; try again when it is through",
+    }
+    hint = hints.get(state, "")
+    if state.startswith("23"):
+        hint = "what the policy makes of a column does not fit this constraint; mend its rule"
+    return SandboxError(f"{doing}: {text}", where="postgres", hint=hint)

@@ -160,7 +160,7 @@ class PostgresSource:
             raise failed(error, "locking the tables") from None
 
     def _lockable(self, connection: Connection | None = None) -> list[str]:
-        found = catalog.tables(connection or self.connection, self._space.schema)
+        found = catalog.lockable(connection or self.connection, self._space.schema)
         return [table for table in found if table in self._space.isolated]
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:

@@ -25,20 +25,18 @@ def pieces(
     needs to make a row.
     """
     held: list[bytes | memoryview] = []
-    size = count = told = 0
+    size = told = 0
     with connection.cursor() as cursor, cursor.copy(query):
         take = connection.pgconn.get_copy_data
         while True:
             got, data = take(1)
             if got > 0:
-                line = data if change is None else change(bytes(data))
-                held.append(line)
-                size += len(line)
-                count += 1
+                held.append(data if change is None else change(bytes(data)))
+                size += got
                 if size >= PIECE:
-                    yield count, b"".join(held)
-                    told += count
-                    held, size, count = [], 0, 0
+                    yield len(held), b"".join(held)
+                    told += len(held)
+                    held, size = [], 0
             elif got == WOULD_BLOCK:
                 select.select([connection.fileno()], [], [])
                 connection.pgconn.consume_input()

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
 from sandbox.contract import Access
-from sandbox.errors import ConfigError
+from sandbox.errors import ConfigError, Refused
 from sandbox.masking.keep import KEEP
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
@@ -274,6 +275,30 @@ events = { rows = "50%", by = "id" }"""
         below = {n for n in range(1, 61) if hashes.digest(ROWS, str(n))[:8] < threshold(50)}
         assert chosen[-1] == below
     assert chosen[0] != chosen[1]
+
+
+def test_more_keys_than_can_be_held_are_refused_by_name(
+    source: PostgresSource, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox.stores.postgres import keysets
+
+    monkeypatch.setattr(keysets, "MOST", 59)
+    with source.cut() as cut, pytest.raises(Refused, match="videos"):
+        source.subset(cut, {"videos": Start(where="true")}, loose={}, settings={})
+
+
+def test_keys_come_in_parts_of_any_size(
+    source: PostgresSource, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox.stores.postgres import keysets
+
+    whole = keysets.text(np.arange(-3, 7))
+    for part in (1, 2, 3):
+        monkeypatch.setattr(keysets, "PART", part)
+        assert keysets.text(np.arange(-3, 7)) == whole == "{-3,-2,-1,0,1,2,3,4,5,6}"
+        found = keysets.fetch(admin, "SELECT n::int8 FROM generate_series(-3, 6) n", "rows")
+        assert found.tolist() == list(range(-3, 7))
+    assert keysets.text(keysets.NONE) == "{}"
 
 
 def test_a_wrong_filter_is_told_by_its_line(source: PostgresSource) -> None:

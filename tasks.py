@@ -808,13 +808,27 @@ def _list_snapshots(console: Console, found: Any) -> None:
     console.table("Snapshots (* is loaded)", ("", "id", "created", "records", "size"), rows)
 
 
+def _fact(name: str, value: Any) -> list[str]:
+    """One fact of a receipt; the masking's counts have a line for each rule."""
+    if not isinstance(value, dict):
+        return [f"{name}: {value}"]
+    flat = ", ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, dict))
+    lines = [f"{name}: {flat}".rstrip()]
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            lines.append(f"  {key}:")
+            lines += [f"    {k}: {v}" for k, v in inner.items()]
+    return lines
+
+
 def _show_snapshot(console: Console, shown: Any) -> None:
     if console.as_json:
         console.json(shown)
         return
     console.line(f"snapshot {shown['id']}, made {shown['created']}")
     for name, value in shown["facts"].items():
-        console.line(f"  {name}: {value}")
+        for line in _fact(name, value):
+            console.line(f"  {line}")
     rows = [
         (
             part["kind"],

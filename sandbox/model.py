@@ -138,6 +138,8 @@ class Field:
     unique: bool = False
     length: int | None = None  # characters, for varchar(n)
     values: tuple[str, ...] = ()  # an enum's labels
+    base: str = ""  # what a domain is of
+    parts: tuple[tuple[str, str], ...] = ()  # a composite's fields (or of an array's): name, type
 
 
 @dataclass(frozen=True, kw_only=True)

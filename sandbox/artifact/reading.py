@@ -200,7 +200,16 @@ def pieces(path: Path, entry: Mapping[str, Any], *, where: str) -> Iterator[byte
 
 def dataset_from(raw: Mapping[str, Any], *, rows: int, size: int) -> Dataset:
     """A dataset from its JSON."""
-    fields = tuple(Field(**{**one, "values": tuple(one["values"])}) for one in raw["fields"])
+    fields = tuple(
+        Field(
+            **{
+                **one,
+                "values": tuple(one["values"]),
+                "parts": tuple(map(tuple, one.get("parts", ()))),
+            }
+        )
+        for one in raw["fields"]
+    )
     return Dataset(
         store=raw["store"],
         name=raw["name"],

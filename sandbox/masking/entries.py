@@ -106,7 +106,8 @@ class _Key:
         if self.rule.json is not None:
             made = self.walker.json(root, _text(value), "")
             if made is None:
-                self._uncovered("", "not JSON")
+                if not self._redact:
+                    self._uncovered("", "not JSON")
                 return REDACTED.encode()
             return made.encode("utf-8", "surrogateescape")
         return value if root.keep else self._bytes(root, value, "")

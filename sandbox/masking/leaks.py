@@ -10,7 +10,7 @@ what is compressed, encrypted or in base64.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from sandbox.masking.known import (
@@ -61,8 +61,8 @@ class Originals:
     Filled by threads while they mask. `len()` is the number of originals held.
     """
 
-    def __init__(self, *, limit: int = 4_000_000) -> None:
-        self.index = Index(limit=limit)
+    def __init__(self, *, limit: int = 4_000_000, only: Collection[int] | None = None) -> None:
+        self.index = Index(limit=limit, only=only)
         self._seen: set[str] = set()  # pseudonyms from lists
         self._made: set[int] = set()  # their fingerprints
 

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 from sandbox.masking import sql
 from sandbox.masking.entries import Keys
+from sandbox.masking.known import TOKEN, fold
 from sandbox.masking.leaks import Originals
 from sandbox.masking.paths import Directory
 from sandbox.masking.patterns import template
@@ -31,8 +32,15 @@ class PolicyMask:
     lets free text recognise the same people.
     """
 
-    def __init__(self, policy: Policy, *, key: str, predicates: Mapping[str, str] | None = None):
-        self.originals = Originals()
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        key: str,
+        predicates: Mapping[str, str] | None = None,
+        originals: Originals | None = None,
+    ):
+        self.originals = Originals() if originals is None else originals
         self._pseudonyms = Pseudonyms(key=read_key(key), record=self.originals.record)
         self._policy = policy
         self._predicates = dict(predicates or {})
@@ -61,6 +69,12 @@ class PolicyMask:
         }
         self._points = 0
         self.links = Links.of(policy)
+
+    def again(self, texts: Iterable[str]) -> PolicyMask:
+        """The same mask, to read once more: it remembers an original only if it is one of these."""
+        only = {hash(" ".join(TOKEN.findall(fold(text)))) for text in texts}
+        key = self._pseudonyms.key.hex()
+        return PolicyMask(self._policy, key=key, originals=Originals(only=only))
 
     def _walker(self, place: str, tree: Tree) -> Walker:
         def uncovered(path: str, value: Any) -> None:

@@ -115,6 +115,8 @@ class _File:
         self._place = f"files.{directory}.{rule.name}"
 
         def uncovered(path: str, value: Any = None) -> None:
+            if redact:  # a column of a CSV: its cells are empty then
+                return
             told(f"{self._place}: {path}", f"suggested: {suggest(path, value)}")
 
         self._uncovered = uncovered

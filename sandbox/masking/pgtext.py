@@ -1,14 +1,17 @@
-"""PostgreSQL's text form of arrays: elements in, elements out.
+"""PostgreSQL's text forms of arrays and composites: elements or fields in, the same out.
 
 https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)|([{},])', re.DOTALL)
+_FIELD = re.compile(r'((?:[^,"()\\]|\\.|"(?:[^"\\]|\\.|"")*")*)[,)]', re.DOTALL)
+_MEANT = re.compile(r'"((?:[^"\\]|\\.|"")*)"|\\(.)|([^"\\]+)', re.DOTALL)
 _BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -44,3 +47,30 @@ def over_elements(function: Callable[[str], str | None]) -> Callable[[str], str]
 
 def quote(element: str) -> str:
     return '"' + element.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def over_fields(functions: Sequence[Callable[[str], str | None] | None]) -> Callable[[str], str]:
+    """A function over the text of a composite that changes its fields in turn; None keeps one."""
+
+    def masked(text: str) -> str:
+        written = _FIELD.findall(text, 1)
+        if text[:1] != "(" or len(written) != len(functions):
+            raise ValueError("not a composite of this type")
+        return "(" + ",".join(map(_changed, written, functions)) + ")"
+
+    return masked
+
+
+def _changed(written: str, function: Callable[[str], str | None] | None) -> str:
+    """An empty field is NULL."""
+    if not written or function is None:
+        return written
+    made = function(_MEANT.sub(_meant, written))
+    return "" if made is None else quote(made)
+
+
+def _meant(match: re.Match[str]) -> str:
+    quoted, escaped, plain = match.groups()
+    if quoted is None:
+        return escaped if escaped is not None else plain
+    return _BACKSLASH.sub(r"\1", quoted.replace('""', '"'))

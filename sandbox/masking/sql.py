@@ -31,6 +31,7 @@ BLOCK = 64  # bytes, of SHA-256
 _DIGEST = re.compile(r"\bd\b(?=[,)])")  # where a form names the digest
 WHOLE = ("smallint", "integer", "bigint")
 NUMBERS = (*WHOLE, "numeric", "real", "double precision", "money")
+TEXTS = ("text", "character", "varchar")
 TIMES = ("date", "timestamp", "time", "interval")
 OTHERS = ("boolean", "bytea", "json", "jsonb", "xml", "point", "vector", "halfvec", "bit")
 
@@ -54,16 +55,21 @@ def base(type_name: str) -> str:
     return name.split(" ")[0] if name.startswith(("timestamp", "time ")) else name
 
 
+def kind_of(field: Field) -> str:
+    """The type's plain name; of a domain, that of the type below it."""
+    return base(field.base or field.type)
+
+
 def is_array(field: Field) -> bool:
-    return field.type.endswith("[]")
+    return (field.base or field.type).endswith("[]")
 
 
 def is_json(field: Field) -> bool:
-    return field.type in ("json", "jsonb")
+    return kind_of(field) in ("json", "jsonb")
 
 
 def limits(field: Field) -> Limits:
-    return Limits(length=field.length, unique=field.unique, number=base(field.type) in NUMBERS)
+    return Limits(length=field.length, unique=field.unique, number=kind_of(field) in NUMBERS)
 
 
 # --- settings ------------------------------------------------------------------------------------
@@ -109,7 +115,7 @@ def expression(rule: Rule, field: Field) -> str | None:
     if field.values and rule.strategy in FORMS:
         return _label(field, column)
     if rule.strategy in FORMS:
-        _refuse_type(rule, field)
+        refuse_type(rule, field)
         return pseudonym(rule, column, limits(field))
     made = {"date": _date, "timestamp": _date, "round": _round, "geo": _round, "ip": _ip}
     return made[rule.strategy](rule, field, column) if rule.strategy in made else None
@@ -117,7 +123,7 @@ def expression(rule: Rule, field: Field) -> str | None:
 
 def elements(rule: Rule, field: Field) -> str | None:
     """An array column whose elements are masked."""
-    if rule.strategy not in FORMS or not field.type.startswith(("text", "character", "varchar")):
+    if rule.strategy not in FORMS or not (field.base or field.type).startswith(TEXTS):
         return None
     column = identifier(field.name)
     one = pseudonym(rule, "u.e", limits(field))
@@ -248,8 +254,8 @@ _FORMS: dict[str, Callable[[Limits], str]] = {
 }
 
 
-def _refuse_type(rule: Rule, field: Field) -> None:
-    name, strategy = base(field.type), rule.strategy
+def refuse_type(rule: Rule, field: Field) -> None:
+    name, strategy = kind_of(field), rule.strategy
     fits = {"phone": ("bigint", "numeric"), "uuid": ("uuid",), "mac": ("macaddr", "macaddr8")}
     typed = (*NUMBERS, *TIMES, *OTHERS, "uuid", "macaddr", "macaddr8", "inet", "cidr")
     if name in typed and name not in fits.get(strategy, ()):
@@ -286,7 +292,7 @@ def _fixed(rule: Rule, field: Field, column: str) -> str:
 
 def redaction(field: Field) -> str | None:
     """What stands in a column of this type when nothing else may; None: NULL."""
-    name = base(field.type)
+    name = kind_of(field)
     if is_array(field):
         return "{}"
     if field.values:
@@ -315,10 +321,10 @@ def redaction(field: Field) -> str | None:
 
 
 def _date(rule: Rule, field: Field, column: str) -> str | None:
-    name = base(field.type)
+    name = kind_of(field)
     if name not in ("date", "timestamp"):
         return None
-    zoned = field.type.endswith("with time zone")
+    zoned = (field.base or field.type).endswith("with time zone")
     local = f"({column} AT TIME ZONE 'UTC')" if zoned else column
     days = int(rule.option("days", DAYS))
     seed = f"to_char({local}, 'YYYY-MM-DD')"
@@ -338,7 +344,7 @@ def _date(rule: Rule, field: Field, column: str) -> str | None:
 
 
 def _round(rule: Rule, field: Field, column: str) -> str | None:
-    if base(field.type) not in NUMBERS or rule.option("move") is not None:
+    if kind_of(field) not in NUMBERS or rule.option("move") is not None:
         return None
     digits = rule.option("digits", 1 if rule.strategy == "geo" else 0)
     return f"round({column}::text::numeric, {int(digits)})"
@@ -346,7 +352,7 @@ def _round(rule: Rule, field: Field, column: str) -> str | None:
 
 def _ip(rule: Rule, field: Field, column: str) -> str | None:
     """Over inet and cidr; an address inside text is left to Python."""
-    if base(field.type) not in ("inet", "cidr"):
+    if kind_of(field) not in ("inet", "cidr"):
         return None
     packed = f"substr(inet_send({column}), 5)"
     four = " || '.' || ".join(
@@ -361,7 +367,7 @@ def _ip(rule: Rule, field: Field, column: str) -> str | None:
         f"set_masklen((CASE family({column}) WHEN 4 THEN {four} ELSE {six} END)::inet, "
         f"masklen({column}))"
     )
-    return f"network({made})" if base(field.type) == "cidr" else made
+    return f"network({made})" if kind_of(field) == "cidr" else made
 
 
 def _pad(packed: str, version: str, count: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from sandbox.errors import ConfigError
 from sandbox.masking import pgtext, sql
 from sandbox.masking.leaks import SEARCHED, Originals
-from sandbox.masking.pseudonyms import FROM_LISTS, normalise
+from sandbox.masking.pseudonyms import FORMS, FROM_LISTS, normalise
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
 from sandbox.masking.strategies import Tools, make
 from sandbox.masking.strategies.names import fitting
@@ -58,7 +59,9 @@ class Table:
                 self._json(field, node)
             return
         items = None if node is None else node.children.get(ITEMS)
-        if rule is None and items is not None and items.rule is not None:
+        if field.parts and node is not None and node.children and deep is None:
+            self._composite(field, node)
+        elif rule is None and items is not None and items.rule is not None:
             self._items(field, items.rule)
         elif rule is None and node is not None and node.children:
             self._json(field, node)
@@ -97,6 +100,33 @@ class Table:
             return
         self.expressions[field.name] = expression
         self._note_later(field, rule)
+
+    def _composite(self, field: Field, node: Tree) -> None:
+        """Each field of a composite by a rule of its own; so in an array of them."""
+        listed = sql.is_array(field)
+        held = node.children.get(ITEMS, Tree()) if listed else node
+        functions: list[Text | None] = []
+        for name, kind in field.parts:
+            part = held.get(name)
+            rule = None if part is None else part.rule
+            place = f"{field.name}{ITEMS if listed else ''}.{name}"
+            if rule is None and not self._redact:
+                note = f'seen as {kind}; suggested: "{place}" = "{suggest(name)}"'
+                self.uncovered[f"{self.place}.{place}"] = note
+            rule = rule or Rule(strategy="null")
+            size = re.search(r"char\w*(?: varying)?\((\d+)\)$", kind)
+            one = Field(name=place, type=kind, length=int(size[1]) if size else None)
+            if rule.strategy in FORMS:
+                sql.refuse_type(rule, one)
+            function = make(rule, self._tools, sql.limits(one))
+            functions.append(None if rule.keeps else self._text(one, function))
+        for name, part in held.children.items():
+            if name not in {*dict(field.parts), ANY}:
+                where = next(iter(part.rules())).where
+                raise ConfigError(f"{field.name} has no field {name}", where=where)
+        self._strategies.setdefault(field.name, "composite")
+        over = pgtext.over_fields(functions)
+        self.texts[field.name] = pgtext.over_elements(over) if listed else over
 
     def _note_later(self, field: Field, rule: Rule) -> None:
         if rule.strategy in SEARCHED | FROM_LISTS:

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from sandbox.masking import prints
 from sandbox.masking.known import DOUBTFUL, Index
+from sandbox.masking.leaks import Originals, scan
+from sandbox.masking.mask import PolicyMask
+from sandbox.masking.policy import parse
 from sandbox.masking.prints import Prints
 
 WORDS = st.text(st.sampled_from("abcXYZ019 .-_@'éЖ王\n"), max_size=16)
@@ -56,3 +59,18 @@ def test_above_the_limit_a_filter_knows_and_a_second_look_tells() -> None:
         doubtful.note("username", f"person_{number:04d}")
     assert [one.domain for one in doubtful.find(text)] == ["username"]
     assert doubtful.find("person_0399") == []
+
+
+def test_what_is_doubtful_is_looked_for_once_more() -> None:
+    policy = parse('version = 1\n[mongo.c]\nname = "username"\n', file="masking.toml")
+    full = PolicyMask(policy, key="0" * 64, originals=Originals(limit=2))
+    documents = [{"name": f"person_{number:04d}"} for number in range(64)]
+    for document in documents:
+        full.document("c", document)
+    (suspect,) = scan([b"x person_0050 y"], full.originals)
+    assert suspect.rule == DOUBTFUL
+    second = full.again([suspect.text, "never_seen"])
+    for document in documents:
+        second.document("c", document)
+    assert [one.domain for one in second.originals.index.find(suspect.text)] == ["username"]
+    assert second.originals.index.find("never_seen") == [] and len(second.originals) == 1

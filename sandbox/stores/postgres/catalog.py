@@ -40,10 +40,18 @@ SELECT a.attrelid::int8, a.attname, format_type(a.atttypid, a.atttypmod), NOT a.
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisunique
                AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum AND i.indpred IS NULL),
        CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4
-            THEN a.atttypmod - 4 END,
+            THEN a.atttypmod - 4
+            WHEN t.typbasetype IN ('varchar'::regtype, 'bpchar'::regtype) AND t.typtypmod > 4
+            THEN t.typtypmod - 4 END,
        (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
         WHERE e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END),
-       a.atttypid IN (SELECT root FROM as_text)
+       a.atttypid IN (SELECT root FROM as_text),
+       CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) ELSE '' END,
+       (SELECT array_agg(ARRAY[p.attname::text, format_type(p.atttypid, p.atttypmod)]
+                         ORDER BY p.attnum)
+        FROM pg_type c JOIN pg_attribute p ON p.attrelid = c.typrelid
+        WHERE c.typtype = 'c' AND p.attnum > 0 AND NOT p.attisdropped
+          AND c.oid IN (t.oid, CASE WHEN t.typcategory = 'A' THEN t.typelem END))
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = ANY(%(oids)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
@@ -210,9 +218,19 @@ def sequences(connection: Connection, schema: str) -> list[str]:
 
 def _fields(connection: Connection, oids: Sequence[int]) -> dict[int, list[tuple[Field, bool]]]:
     found: dict[int, list[tuple[Field, bool]]] = {}
-    for oid, column, kind, nullable, generated, unique, length, labels, textual in rows(
-        connection, COLUMNS, {"oids": list(oids)}
-    ):
+    for (
+        oid,
+        column,
+        kind,
+        nullable,
+        generated,
+        unique,
+        length,
+        labels,
+        textual,
+        base,
+        parts,
+    ) in rows(connection, COLUMNS, {"oids": list(oids)}):
         field = Field(
             name=column,
             type=kind,
@@ -221,6 +239,8 @@ def _fields(connection: Connection, oids: Sequence[int]) -> dict[int, list[tuple
             unique=unique,
             length=length,
             values=tuple(labels or ()),
+            base=base,
+            parts=tuple((part, of) for part, of in parts or ()),
         )
         found.setdefault(oid, []).append((field, textual))
     return found

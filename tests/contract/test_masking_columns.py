@@ -1,0 +1,167 @@
+"""What a real server says of its columns, and that masked values fit: composites, domains, lengths,
+enums, unique columns; a part of a composite without a rule is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.contract import Access
+from sandbox.errors import ConfigError
+from sandbox.masking.mask import PolicyMask
+from sandbox.masking.pgtext import over_fields
+from sandbox.masking.policy import parse
+from sandbox.model import Endpoint, Identity, PostgresSpace
+from sandbox.stores.postgres import PostgresSource
+
+MADE = """
+CREATE SCHEMA odd; SET search_path TO odd;
+CREATE TYPE address AS (street text, city varchar(30), zip integer);
+CREATE DOMAIN mail AS varchar(30) CHECK (VALUE LIKE '%@%');
+CREATE DOMAIN papers AS jsonb;
+CREATE TYPE mood AS ENUM ('sad', 'fine', 'it''s');
+CREATE TABLE people (
+    id bigint PRIMARY KEY, home address, homes address[], contact mail UNIQUE, extra papers,
+    feels mood, name varchar(40) UNIQUE, phone bigint);
+INSERT INTO people SELECT n,
+    ROW('12 "Mill", (Lane) \\ ' || n, 'Oslo', n)::address,
+    ARRAY[ROW('a,b', NULL, n)::address, NULL, ROW('', '', 0)::address],
+    'ann.lee' || n || '@example.com', '{"who": "Ann Lee"}', 'fine', 'Ann Lee ' || n,
+    442079460000 + n
+FROM generate_series(1, 300) n;
+"""
+POLICY = """
+version = 1
+[postgres.people]
+keep = ["id"]
+"home.street" = "street"
+"home.city" = "city"
+"home.zip" = "keep"
+"homes[].street" = "street"
+"homes[].city" = "city"
+"homes[].zip" = "keep"
+contact = "email"
+"extra.who" = "person"
+feels = "token"
+name = "person"
+phone = "phone"
+"""
+
+
+@pytest.fixture(scope="module")
+def admin(postgres_server: Any) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(
+        host=postgres_server.host,
+        port=postgres_server.port,
+        user=postgres_server.admin_user,
+        password=postgres_server.admin_password,
+        dbname="momentry",
+        autocommit=True,
+    ) as connection:
+        connection.execute(MADE)
+        yield connection
+        connection.execute("DROP SCHEMA odd CASCADE")
+
+
+@pytest.fixture
+def source(postgres_server: Any, admin: Any) -> Iterator[PostgresSource]:
+    login = Identity(
+        role="reader",
+        name=postgres_server.admin_user,
+        secret=postgres_server.admin_password,
+    )
+    space = PostgresSpace(database="momentry", schema="odd", isolated=("people",), shared=())
+    made = PostgresSource(
+        Access(endpoint=Endpoint(port=postgres_server.port), identity=login, space=space)
+    )
+    yield made
+    made.close()
+
+
+def test_masked_values_fit_the_columns_that_they_come_from(
+    source: PostgresSource, admin: Any
+) -> None:
+    mask = PolicyMask(parse(POLICY, file="masking.toml"), key="0" * 64)
+    with source.cut() as cut:
+        (people,) = source.datasets(cut)
+        stream = b"".join(piece for _, piece in source.read(cut, people, mask))
+    assert not mask.uncovered
+    admin.execute("CREATE TABLE odd.copied (LIKE odd.people INCLUDING ALL)")
+    with admin.cursor() as cursor, cursor.copy("COPY odd.copied FROM STDIN") as copy:
+        copy.write(stream)
+    query = (
+        "SELECT (home).street, (home).city, (home).zip, (homes[1]).street, (homes[1]).city, "
+        "homes[2], (homes[3]).street, contact, extra->>'who', feels, name, phone, id "
+        "FROM odd.{} ORDER BY id"
+    )
+    before = admin.execute(query.format("people")).fetchall()
+    after = admin.execute(query.format("copied")).fetchall()
+    for old, new in zip(before, after, strict=True):
+        assert [a == b for a, b in zip(old, new, strict=True)] == [
+            False, False, True, False, True, True, True, False, False, new[9] == "fine",
+            False, False, True,
+        ]  # fmt: skip
+        assert new[4] is None and new[5] is None and new[6] == ""
+    admin.execute("DROP TABLE odd.copied")
+
+
+def test_a_part_of_a_composite_without_a_rule_is_named(source: PostgresSource) -> None:
+    fewer = POLICY.replace('"home.city" = "city"\n', "").replace('"homes[].zip" = "keep"\n', "")
+    mask = PolicyMask(parse(fewer, file="masking.toml"), key="0" * 64)
+    with source.cut() as cut:
+        mask.columns(source.datasets(cut)[0])
+    assert dict(mask.uncovered) == {
+        "postgres.people.home.city": "seen as character varying(30); "
+        'suggested: "home.city" = "city"',
+        "postgres.people.homes[].zip": 'seen as integer; suggested: "homes[].zip" = "keep"',
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('"home.zip" = "email"', "cannot stand in home.zip"),
+        ('"home.planet" = "city"', "has no field planet"),
+        ('planet = "city"', "has no column planet"),
+        ('id = "token"', "cannot stand in id"),
+        ('feels = "null"\nid = "null"', "cannot be null"),
+        ('contact = "token"', ""),
+    ],
+)
+def test_a_rule_that_cannot_hold_is_told_with_its_line(
+    source: PostgresSource, rule: str, said: str
+) -> None:
+    names = [line.split(" =")[0] for line in rule.splitlines()]
+    kept = [line for line in POLICY.splitlines() if line.split(" =")[0] not in names]
+    text = "\n".join([*kept, rule]).replace('keep = ["id"]' if "id" in names else "\0", "")
+    mask = PolicyMask(parse(text, file="masking.toml"), key="0" * 64)
+    with source.cut() as cut:
+        people = source.datasets(cut)[0]
+        if not said:
+            mask.columns(people)
+            return
+        with pytest.raises(ConfigError, match=said) as raised:
+            mask.columns(people)
+    assert raised.value.where.startswith("masking.toml:")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@given(street=st.none() | TEXT | st.text('",()\\ \n', max_size=8), city=st.none() | TEXT)
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_text_of_a_composite_comes_back(admin: Any, street: Any, city: Any) -> None:
+    query = "SELECT ROW(%s::text, %s::varchar, 7)::odd.address::text"
+    (written,) = admin.execute(query, [street, city]).fetchone()
+    seen: list[str] = []
+    made = over_fields([lambda text: (seen.append(text), text + "!")[1], None, None])(written)
+    read = admin.execute("SELECT (r).street, (r).city FROM (SELECT %s::odd.address r) x", [made])
+    assert read.fetchone() == (None if street is None else street + "!", city)
+    assert seen == ([] if street is None else [street])

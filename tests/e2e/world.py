@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ from sandbox.project import open_project
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("POSTGRES", "MONGO", "QDRANT", "REDIS")
+LOCKS = Path(tempfile.gettempdir()) / "sandbox-e2e"  # a file by project, locked while it is used
 FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAYGROUND_")}
 
 
@@ -90,17 +94,31 @@ def made(folder: Path, *, settings: Mapping[str, str] = {}) -> Iterator[Sandbox]
         assert old in text, old
         text = text.replace(old, new)
     (folder / "sandbox.toml").write_text(text)
-    try:
-        yield Sandbox(folder, project)
-    finally:
-        remove(project)
+    sweep()
+    with (LOCKS / project).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            yield Sandbox(folder, project)
+        finally:
+            remove(project)
+            (LOCKS / project).unlink()
+
+
+def sweep() -> None:
+    """What a killed run left: its lock is free. A run that is still going holds its own."""
+    LOCKS.mkdir(exist_ok=True)
+    for path in LOCKS.iterdir():
+        with contextlib.suppress(OSError), path.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(path.name)
+            path.unlink()
 
 
 def remove(project: str) -> None:
     """Every container, network and volume whose Compose project begins with `project`."""
     client = docker.from_env()
     label = "com.docker.compose.project"
-    for one in client.containers.list(all=True, filters={"label": label}):
+    for one in client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
         if one.labels[label].startswith(project):
             one.remove(force=True, v=True)
     for network in client.networks.list(filters={"label": label}):

@@ -12,13 +12,12 @@ from typing import Any
 from sandbox.errors import ConfigError
 from sandbox.masking import sql
 from sandbox.masking.classify_forms import Form, of_keys, of_paths, text_of, words_before
+from sandbox.masking.classify_known import Known, few, last
 from sandbox.masking.classify_names import about_people, by_name
-from sandbox.masking.classify_seen import Leaf, Path, Seen
+from sandbox.masking.classify_seen import Leaf, Path
 from sandbox.masking.classify_values import UUID, shares
-from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule
+from sandbox.masking.rules import ITEMS, Rule
 
-FEW = 6  # distinct values: more than this is no list of states
-PEOPLE = 400  # known names that are looked for inside other values
 STRATEGY = {
     "email": "email", "phone": "phone", "username": "username", "person": "person",
     "street": "street", "city": "city", "company": "company", "ip": "ip", "mac": "mac",
@@ -47,63 +46,6 @@ class Advice:
     @property
     def personal(self) -> bool:
         return self.strategy != "keep"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """Values of places that are surely people's names and the like: found again elsewhere."""
-
-    exact: Mapping[str, str] = field(default_factory=dict, repr=False)  # value -> kind
-    inside: tuple[str, ...] = field(default=(), repr=False)
-
-    @staticmethod
-    def of(seen: Seen) -> Known:
-        exact: dict[str, str] = {}
-        for path, leaf in seen.leaves():
-            kind = by_name(last(path))
-            if kind in ("person", "name") and leaf.texts:
-                found = shares(leaf.texts)
-                people = kind == "person" or about_people(path)
-                if people and found.get("person", 0) >= 0.6:
-                    exact |= {_plain(text): "person" for text in leaf.texts}
-            elif kind in ("username", "city") and not _few(leaf):
-                exact |= {_plain(text): kind for text in leaf.texts if len(text) > 2}
-        within = [text for text, kind in exact.items() if kind != "city" and _is_long(text)]
-        return Known(exact=exact, inside=tuple(within[:PEOPLE]))
-
-    def knows(self, text: str) -> bool:
-        return _plain(text) in self.exact
-
-    def same(self, values: Sequence[str]) -> tuple[str, float]:
-        """The kind that most of the values are known as, and which part of them is."""
-        kinds = [self.exact[text] for text in map(_plain, values) if text in self.exact]
-        if not kinds:
-            return "", 0.0
-        best = max(set(kinds), key=kinds.count)
-        return best, kinds.count(best) / len(values)
-
-    def within(self, values: Sequence[str]) -> float:
-        texts = [_plain(text) for text in values[:100]]
-        hits = sum(any(name in text for name in self.inside) for text in texts)
-        return hits / len(texts) if texts else 0.0
-
-
-def _plain(text: str) -> str:
-    return text.strip().lower()
-
-
-def _is_long(text: str) -> bool:
-    return len(text) >= (6 if text.isascii() else 2)
-
-
-def last(path: Path) -> str:
-    """The name that says most: the last that is one."""
-    return next((part for part in reversed(path) if part not in (ITEMS, ANY, DEEP)), "")
-
-
-def _few(leaf: Leaf) -> bool:
-    """The same few values again and again: states, languages, kinds."""
-    return len(leaf.values) <= FEW and leaf.total >= 4 * len(leaf.values) and leaf.total >= 12
 
 
 def advise(path: Path, leaf: Leaf, known: Known) -> Advice:
@@ -274,20 +216,20 @@ def _by_name_and_shape(
 ) -> Advice | None:
     values = leaf.texts
     if kind == "name":
-        if found["person"] >= 0.5 and (about_people(path) or not _few(leaf)):
+        if found["person"] >= 0.5 and (about_people(path) or not few(leaf)):
             return _made("person", f"{_share(found['person'], values)} look like names", sure=True)
         if part >= 0.3 and alike:
             return _made(alike, f"{_share(part, values)} are known elsewhere", sure=True)
         return None
     if kind == "text" and part >= 0.5 and alike in ("person", "username"):
         return _made(alike, f"{_share(part, values)} are known elsewhere as {alike}", sure=True)
-    if kind in ("", "safe") or kind not in STRATEGY or (_few(leaf) and kind in ("text", "token")):
+    if kind in ("", "safe") or kind not in STRATEGY or (few(leaf) and kind in ("text", "token")):
         return None
     wanted = {"email": "email", "ip": "ip", "mac": "mac", "birthday": "date", "url": "url",
               "path": "path", "phone": "phone"}.get(kind)  # fmt: skip
     if wanted is not None and found[wanted] < 0.3:
         return None
-    if kind == "person" and part < 0.3 and (found["person"] < 0.3 or _few(leaf)):
+    if kind == "person" and part < 0.3 and (found["person"] < 0.3 or few(leaf)):
         return None
     if kind in ("text", "username") and all(map(UUID.fullmatch, values)):
         return None
@@ -304,9 +246,9 @@ def _by_content(
     known: Known,
 ) -> Advice:
     values = leaf.texts
-    if part >= 0.3 and alike and (alike != "city" or not _few(leaf)):
+    if part >= 0.3 and alike and (alike != "city" or not few(leaf)):
         return _made(alike, f"{_share(part, values)} are known elsewhere as {alike}", sure=True)
-    if found["path"] >= 0.6 and kind != "safe" and not _few(leaf):
+    if found["path"] >= 0.6 and kind != "safe" and not few(leaf):
         return _made("path", f"{_share(found['path'], values)} are paths")
     if found["inside"] >= 0.03:
         return _made(
@@ -316,7 +258,7 @@ def _by_content(
         return _made(
             "text", f"{_share(within, values)} hold names that are known elsewhere", sure=True
         )
-    if kind == "safe" or _few(leaf):
+    if kind == "safe" or few(leaf):
         return keep("by name" if kind == "safe" else f"{len(values)} values again and again")
     if found["person"] >= 0.8 and len(values) >= 10:
         return _made("person", f"{_share(found['person'], values)} look like full names")

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sandbox.masking.classify import Advice, Known, advise, vector
+from sandbox.masking.classify import Advice, advise, vector
+from sandbox.masking.classify_known import Known
 from sandbox.masking.classify_propose import about_of, key_parts
 from sandbox.masking.classify_seen import FileGroup, KeyGroup, Leaves, Path, Seen
 from sandbox.masking.patterns import KEPT, Template, template

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sandbox.masking import sql
-from sandbox.masking.classify import Advice, Known, advise, keep, part_of_name, vector
+from sandbox.masking.classify import Advice, advise, keep, part_of_name, vector
 from sandbox.masking.classify_forms import text_of, words_before
+from sandbox.masking.classify_known import Known
 from sandbox.masking.classify_seen import FileGroup, KeyGroup, Leaf, Leaves, Path, Seen
 from sandbox.masking.rules import ANY, DEEP, ITEMS, joined
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from sandbox.contract import Cut, Sampling, Source
 from sandbox.errors import ConfigError, Refused
-from sandbox.masking.classify import Known
 from sandbox.masking.classify_check import Finding, find
 from sandbox.masking.classify_gather import (
     LOOKED_INTO,
@@ -25,6 +24,7 @@ from sandbox.masking.classify_gather import (
     key_groups,
     look_into,
 )
+from sandbox.masking.classify_known import Known
 from sandbox.masking.classify_propose import Proposal, propose
 from sandbox.masking.classify_seen import Leaves, Seen, folded
 from sandbox.masking.classify_write import toml

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.masking.classify import Advice, Known, advise, part_of_name
+from sandbox.masking.classify import Advice, advise, part_of_name
 from sandbox.masking.classify_check import rule_at
 from sandbox.masking.classify_forms import of_keys, of_paths, text_of
 from sandbox.masking.classify_gather import Gather, add_column, columns
+from sandbox.masking.classify_known import Known
 from sandbox.masking.classify_names import by_name
 from sandbox.masking.classify_propose import Named, Proposal
 from sandbox.masking.classify_seen import Leaf, Leaves, collect, folded

@@ -15,7 +15,6 @@ from demo import fill_files, fill_mongo, fill_qdrant, fill_redis
 from demo.rows import ISOLATED
 from demo.world import World
 from sandbox.masking import sql
-from sandbox.masking.classify import Known
 from sandbox.masking.classify_check import find, rule_at
 from sandbox.masking.classify_gather import (
     Gather,
@@ -25,6 +24,7 @@ from sandbox.masking.classify_gather import (
     key_groups,
     look_into,
 )
+from sandbox.masking.classify_known import Known
 from sandbox.masking.classify_propose import Named, propose
 from sandbox.masking.classify_seen import Path as Place
 from sandbox.masking.classify_seen import Seen, folded

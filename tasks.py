@@ -749,6 +749,7 @@ def baseline(
         name="a snapshot's id or its beginning; for import, the file",
         other="the second snapshot of diff; the file of export",
         keep="how many prune keeps",
+        encrypt="export: with a passphrase, asked for or in SANDBOX_PASSPHRASE",
     ),
 )
 @command
@@ -758,6 +759,7 @@ def snapshots(
     name: str = "latest",
     other: str = "",
     keep: int = 5,
+    encrypt: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -784,11 +786,27 @@ def snapshots(
         removed = shelf.prune(project, keep, dry_run=dry_run, confirm=lambda q: _ask(q, yes))
         console.result({"removed": removed, "dry_run": dry_run}, "\n".join(removed) or "none")
     elif action == "export":
-        written = shelf.export(project, name, other)
+        secret = (lambda: _passphrase(twice=True)) if encrypt else None
+        written = shelf.export(project, name, other, passphrase=secret)
         console.result(written, f"{written['file']}, {size(written['bytes'])}")
     else:
-        taken = shelf.import_(project, name)
+        taken = shelf.import_(project, name, passphrase=_passphrase)
         console.result(taken, f"snapshot {taken['id']}")
+
+
+def _passphrase(*, twice: bool = False) -> str:
+    """Never an argument: other users of the machine see those."""
+    import getpass
+
+    given = os.environ.get("SANDBOX_PASSPHRASE", "")
+    if given or not sys.stdin.isatty():
+        if not given:
+            raise ConfigError("the file needs a passphrase", hint="set SANDBOX_PASSPHRASE")
+        return given
+    typed = getpass.getpass("Passphrase: ")
+    if twice and getpass.getpass("Once more: ") != typed:
+        raise ConfigError("the two are not the same")
+    return typed
 
 
 def _list_snapshots(console: Console, found: Any) -> None:

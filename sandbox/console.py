@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from rich.table import Table
 from sandbox.errors import SandboxError
 from sandbox.report import Event, Step, Warned
 from sandbox.report import Progress as Moved
+
+PLAIN_EVERY = 10.0  # seconds between two lines of one store, where there is no terminal
 
 
 class Console:
@@ -32,6 +35,8 @@ class Console:
         self._err = Terminal(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+        self._told: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def report(self, event: Event) -> None:
@@ -54,7 +59,7 @@ class Console:
             TextColumn("  {task.description:<18}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %  {task.fields[moved]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
         with Progress(*columns, console=self._err, transient=True) as bars:
             self._bars = bars
@@ -120,11 +125,15 @@ class Console:
     def _moved(self, event: Moved) -> None:
         if self._quiet:
             return
-        moved = f"{event.rows:,} rows  {size(event.bytes)}"
         name = f"{event.task} {event.store}"
+        now = time.monotonic()
+        took = now - self._began.setdefault(name, now)
+        rate = f"  {size(event.bytes / took)}/s" if took >= 0.1 else ""
+        moved = f"{event.rows:,} rows  {size(event.bytes)}{rate}"
+        if event.done:
+            self._began.pop(name)
         if self._bars is None:
-            if event.done:
-                self._err.print(f"  {name:<18} {moved}")
+            self._plain(event, name, moved, now, took)
             return
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=event.total_rows or 1, moved="")
@@ -134,6 +143,17 @@ class Console:
             total=event.total_rows or 1,
             moved=moved,
         )
+
+    def _plain(self, event: Moved, name: str, moved: str, now: float, took: float) -> None:
+        """A line at the end, and now and then while it lasts."""
+        if event.done:
+            self._told.pop(name, None)
+            self._err.print(f"  {name:<18} {moved}")
+        elif now - self._told.setdefault(name, now) >= PLAIN_EVERY:
+            self._told[name] = now
+            left = took * (event.total_rows / event.rows - 1) if event.rows else 0
+            about = f"  about {left:.0f} s left" if left else ""
+            self._err.print(f"  {name:<18} {moved}, of {event.total_rows:,} rows{about}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

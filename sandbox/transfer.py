@@ -309,8 +309,8 @@ def _writing_jobs(
         finished(kind)
 
     def write(dataset: Dataset) -> None:
-        store.write(dataset, _watched(artifact.pieces(kind, dataset), meter, stop))
-        meter.add(dataset.rows, 0)
+        pieces = artifact.pieces(kind, dataset)
+        store.write(dataset, _watched(pieces, dataset, meter, stop))
         meter.ended()
         with lock:
             left[0] -= 1
@@ -323,12 +323,20 @@ def _writing_jobs(
     return [(dataset.bytes or dataset.rows, partial(write, dataset)) for dataset in datasets]
 
 
-def _watched(pieces: Iterator[bytes], meter: Meter, stop: threading.Event) -> Iterator[bytes]:
+def _watched(
+    pieces: Iterator[bytes], dataset: Dataset, meter: Meter, stop: threading.Event
+) -> Iterator[bytes]:
+    """Bytes are what moves: rows follow in proportion, so that a large table's bar moves, too."""
+    seen = told = 0
     for piece in pieces:
         if stop.is_set():
             raise Stopped
-        meter.add(0, len(piece))
+        seen += len(piece)
+        rows = dataset.rows * min(seen, dataset.bytes) // max(dataset.bytes, 1)
+        meter.add(rows - told, len(piece))
+        told = rows
         yield piece
+    meter.add(dataset.rows - told, 0)
 
 
 def _ordered(kinds: Mapping[Kind, object]) -> tuple[Kind, ...]:

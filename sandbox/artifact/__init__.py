@@ -10,7 +10,7 @@ changes; what is learned of it later stands beside it in `results.json`.
 
 from sandbox.artifact.comparing import diff
 from sandbox.artifact.reading import Artifact, listing, open, results, update_facts
-from sandbox.artifact.sharing import export, import_
+from sandbox.artifact.sharing import export, import_, is_encrypted
 from sandbox.artifact.writing import (
     Part,
     Writer,
@@ -32,6 +32,7 @@ __all__ = [
     "export",
     "import_",
     "interrupted",
+    "is_encrypted",
     "listing",
     "open",
     "prune",

@@ -51,6 +51,15 @@ def export(root: Path, identifier: str, target: Path, *, passphrase: str = "") -
         temporary.unlink(missing_ok=True)
 
 
+def is_encrypted(source: Path) -> bool:
+    """Whether `export` wrote it with a passphrase."""
+    try:
+        with source.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False  # `import_` says what is wrong with it
+
+
 def import_(root: Path, source: Path, *, passphrase: str = "") -> Artifact:
     """Take in what `export` wrote. Names are checked, then checksums, then it counts."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -12,6 +12,7 @@ from sandbox.errors import ConfigError
 from sandbox.model import KINDS
 from sandbox.project import Project, locked
 
+SHORTEST = 12  # characters of a passphrase
 ACTIONS = ("list", "show", "verify", "diff", "prune", "export", "import")
 
 
@@ -61,19 +62,31 @@ def prune(
     return old
 
 
-def export(project: Project, name: str, target: str) -> dict[str, Any]:
-    """Write one snapshot as one file to give to a colleague."""
+def export(
+    project: Project, name: str, target: str, *, passphrase: Callable[[], str] | None = None
+) -> dict[str, Any]:
+    """Write one snapshot as one file to give to a colleague, encrypted with a `passphrase`."""
     if not target:
         raise ConfigError("say which file to write", where="export", hint="export ID FILE")
     artifact = artifacts.open(project.snapshots, name)
-    artifacts.export(project.snapshots, artifact.id, Path(target))
-    return {"id": artifact.id, "file": target, "bytes": Path(target).stat().st_size}
+    secret = ""
+    if passphrase is not None:
+        secret = passphrase()
+        if len(secret) < SHORTEST:
+            raise ConfigError(
+                f"a passphrase has at least {SHORTEST} characters", where="SANDBOX_PASSPHRASE"
+            )
+    artifacts.export(project.snapshots, artifact.id, Path(target), passphrase=secret)
+    size = Path(target).stat().st_size
+    return {"id": artifact.id, "file": target, "bytes": size, "encrypted": bool(secret)}
 
 
-def import_(project: Project, file: str) -> dict[str, Any]:
+def import_(project: Project, file: str, *, passphrase: Callable[[], str]) -> dict[str, Any]:
     """Take in a file that `export` wrote; its checksums are verified first."""
+    path = Path(file)
+    secret = passphrase() if artifacts.is_encrypted(path) else ""
     with locked(project):
-        return summary(artifacts.import_(project.snapshots, Path(file)))
+        return summary(artifacts.import_(project.snapshots, path, passphrase=secret))
 
 
 def show(project: Project, name: str) -> dict[str, Any]:

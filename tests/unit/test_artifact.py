@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from sandbox.artifact import Artifact, Writer
 from sandbox.artifact.writing import file_name
 from sandbox.errors import ConfigError, Refused, SnapshotBroken
 from sandbox.model import Dataset, Field, slices
+from sandbox.workflows import snapshots as shelf
 
 VIDEOS = Dataset(
     store="postgres",
@@ -479,3 +482,19 @@ def test_resume_begins_a_sliced_dataset_again_unless_all_its_slices_are_there(
     cut_in_slices(again, (0, 1, 2))
     again.leave()
     assert artifacts.resume(tmp_path, writer.id, facts=FACTS).finished("postgres") == {"videos"}
+
+
+def test_export_asks_for_a_passphrase_that_is_worth_one(tmp_path: Path) -> None:
+    root = tmp_path / "snapshots"
+    writer = artifacts.create(root, facts=FACTS)
+    made = writer.commit({})
+    project: Any = SimpleNamespace(snapshots=root, folder=tmp_path)
+    file = tmp_path / "given"
+    with pytest.raises(ConfigError, match="at least 12"):
+        shelf.export(project, made.id, str(file), passphrase=lambda: "short")
+    assert not file.exists()
+    shelf.export(project, made.id, str(file), passphrase=lambda: "long enough now")
+    assert artifacts.is_encrypted(file)
+    shelf.export(project, made.id, str(file))
+    assert not artifacts.is_encrypted(file)
+    assert not artifacts.is_encrypted(tmp_path / "nothing")

@@ -145,7 +145,7 @@ CREATE INDEX a_words ON a USING gin (to_tsvector('own_words'::regconfig, code));
 CREATE INDEX values_v ON "values" USING hnsw (v public.vector_l2_ops) WITH (m = 8);
 CREATE INDEX values_k ON "values" (k COLLATE backwards DESC NULLS LAST, (n IS NULL));
 CREATE STATISTICS a_stats (ndistinct, mcv) ON b_id, code FROM a;
-CREATE STATISTICS ON (b_id % 3), id FROM a;
+CREATE STATISTICS a_expressions ON (b_id % 3), id FROM a;
 ALTER STATISTICS a_stats SET STATISTICS 9;
 ALTER INDEX values_k ALTER COLUMN 2 SET STATISTICS 300;
 ALTER TABLE a REPLICA IDENTITY USING INDEX a_pkey;

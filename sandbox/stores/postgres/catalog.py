@@ -95,7 +95,7 @@ UNION ALL SELECT 'security label of ' || m.relname
   WHERE l.classoid = 'pg_class'::regclass
 UNION ALL SELECT count(*) || ' large objects: no table holds them'
   FROM pg_largeobject_metadata HAVING count(*) > 0
-UNION ALL SELECT 'cast ' || pg_describe_object('pg_cast'::regclass, c.oid, 0)
+UNION ALL SELECT pg_describe_object('pg_cast'::regclass, c.oid, 0)
   FROM pg_cast c JOIN pg_type t ON t.oid IN (c.castsource, c.casttarget)
   JOIN pg_namespace n ON n.oid = t.typnamespace WHERE c.oid >= 16384 AND n.nspname !~ '^pg_'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass

@@ -161,9 +161,10 @@ def _drop_views(connection: Connection, schema: str, target: str) -> Iterator[st
 
 
 def _resting(connection: Connection, schema: str, target: str) -> Iterator[str]:
+    here = f"{one(connection, 'SELECT quote_ident(%s)', [target])}."
     for what, shared, kind in rows(connection, RESTING, [schema, target, target]):
         word = "sequence " if kind == "S" else ""
-        yield f"{what}: it goes on using {word}{shared} of {schema}"
+        yield f"{what.replace(here, '')}: it goes on using {word}{shared} of {schema}"
 
 
 def naming(items: Sequence[Item], schema: str) -> Iterator[str]:
@@ -188,8 +189,10 @@ def constructors(connection: Connection, schema: str, target: str) -> dict[str, 
 
 
 def noise(item: Item, shared: Sequence[str]) -> bool:
-    """Whether an item that could not be made belongs to a table that is not carried anyway."""
-    return any(item.name == table or item.name.startswith(f"{table} ") for table in shared)
+    """Whether an item that could not be made is told already, or belongs to a table that stays."""
+    return item.type == "FOREIGN TABLE" or any(
+        item.name == table or item.name.startswith(f"{table} ") for table in shared
+    )
 
 
 def missing(connection: Connection, target: str, isolated: Sequence[str]) -> list[str]:

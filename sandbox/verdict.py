@@ -23,6 +23,7 @@ HOW = {
     "files": "directory",
 }
 SERVER_ROW = "API server"
+SECRET, DIRECTORY = "password", "directory"  # how such a value's description begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,50 @@ def settings_attempts(
             )
         )
     return found
+
+
+def foreign_attempts(
+    known: Mapping[str, str], environment: Mapping[str, str], *, where: str
+) -> list[Attempt]:
+    """Whether any variable at all, of whatever name, holds a value that is production's alone.
+    `known`: what it is -> production's value: a secret is looked for inside of values, a directory
+    as their beginning, anything else as the whole value. Values are never shown."""
+    found = []
+    for name in sorted(environment):
+        held = next(
+            (what for what, value in known.items() if _holds(environment[name], value, what)), ""
+        )
+        if held:
+            found.append(
+                Attempt(
+                    row=SERVER_ROW,
+                    identity="settings",
+                    tried=f"{name} in {where}",
+                    expected="no value of production's",
+                    happened=f"{name} holds production's {held}",
+                    ok=False,
+                )
+            )
+    if not found:
+        found.append(
+            Attempt(
+                row=SERVER_ROW,
+                identity="settings",
+                tried=f"production's values in any of {len(environment)} variables of {where}",
+                expected="none",
+                happened="none",
+                ok=True,
+            )
+        )
+    return found
+
+
+def _holds(value: str, production: str, what: str) -> bool:
+    if what.startswith(SECRET):
+        return production in value
+    if what.startswith(DIRECTORY):
+        return value == production or value.startswith(f"{production}/")
+    return value == production
 
 
 def _titles(place: Place) -> list[tuple[str, str, str]]:

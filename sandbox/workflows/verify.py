@@ -10,7 +10,7 @@ from sandbox.errors import IsolationBroken, SandboxError, Unreachable
 from sandbox.model import Attempt, Kind
 from sandbox.transfer import run_all
 from sandbox.verdict import SERVER_ROW, TITLES, Verdict, judge, settings_attempts
-from sandbox.workflows import siblings
+from sandbox.workflows import agreement, siblings
 from sandbox.workflows.env import application
 from sandbox.workflows.session import Session
 
@@ -42,7 +42,7 @@ def verify(session: Session) -> Verdict:
     places, pairs = session.places(), siblings.pairs(session)
     jobs = [(1, probe(place.kind)) for place in places if not place.shared]
     jobs += [(1, against(pair)) for pair in pairs]
-    jobs.append((1, lambda: attempts.extend(_settings(session))))
+    jobs.append((1, lambda: attempts.extend(_settings(session) + agreement.attempts(session))))
     run_all(jobs, threading.Event())
     for place in places:
         if place.shared:

@@ -105,6 +105,19 @@ def test_one_right_too_many_on_another_playground_is_found(sandbox: Sandbox) -> 
     assert sandbox.json("verify")["isolated"]
 
 
+def test_a_production_value_under_any_name_is_red_and_named(sandbox: Sandbox) -> None:
+    mine = sandbox.folder / ".env.development"
+    kept, password = mine.read_text(), sandbox.variables("production")["POSTGRES_PASSWORD"]
+    mine.write_text(f"{kept}LEGACY_DSN=host=db password={password}\nOLD_PREFIX=momentry:\n")
+    try:
+        printed = sandbox.inv("verify", "--json", code=5)
+    finally:
+        mine.write_text(kept)
+    assert "LEGACY_DSN holds production's password" in printed
+    assert "OLD_PREFIX holds production's redis space" in printed
+    assert password not in printed
+
+
 def test_a_reset_of_hers_leaves_mine_alone(sandbox: Sandbox) -> None:
     hers = sandbox.variables(playground="ann")["DATABASE_URL"]
     sandbox.query("UPDATE videos SET title = 'mine'")

@@ -11,6 +11,7 @@ from sandbox.contract import Access, Statement
 from sandbox.errors import Refused
 from sandbox.model import FilesSpace, Identity, Marker, Role, Space
 from sandbox.stores.files import marks
+from sandbox.stores.files.rewind import base
 from sandbox.stores.files.store import beside, owner_ids, remove_tree
 
 MODE = 0o750  # the playground's directories: their user and group, nobody else
@@ -97,11 +98,6 @@ class Admin:
             yield from _check(directory, self._theirs)
         for directory in self._playground.directories.values():
             yield from _check(directory, self._ours)
-
-
-def base(directory: Path) -> Path:
-    """The pristine copy that a reset compares with."""
-    return directory.with_name(f"{directory.name}.base")
 
 
 def _check(directory: Path, wanted: Marker) -> Iterator[_Missing]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sandbox.contract import Access, Tool
 from sandbox.errors import ConfigError, NoBaseline, Refused, SnapshotBroken
 from sandbox.model import Change, Dataset, FilesSpace, Identity, Marker, Space
-from sandbox.stores.files import marks, stream, tree
+from sandbox.stores.files import marks, rewind, stream, tree
 from sandbox.stores.files.exchange import exchange, mend
 from sandbox.stores.files.source import Source, open_quietly
 
@@ -80,6 +80,10 @@ class Store(Source):
                 os.chown(staged, facts.st_uid, facts.st_gid)
             staged.chmod(stat.S_IMODE(facts.st_mode))
             _sync(staged)
+            kept = rewind.base(directory)
+            remove_tree(kept)
+            if marker.baseline:
+                rewind.keep(staged, kept, own)
         return []
 
     def swap(self) -> None:
@@ -112,13 +116,45 @@ class Store(Source):
                 marker = marks.read(directory)
                 assert marker is not None
                 marks.write(marks.inside(directory), marker)
+            linked = beside(directory).exists()
             remove_tree(beside(directory))
+            if linked:
+                rewind.settled(directory)
 
     def changes(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="files", hint="./inv load")
+        self._guard()
+        found: list[Change] = []
+        for purpose, directory in self._space.directories.items():
+            _, counts = rewind.changed(directory, rewind.read_index(directory))
+            found += rewind.change(purpose, counts)
+        return found
 
     def rewind(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="files", hint="./inv load")
+        """A directory beside, of links to what did not change and of copies of what did."""
+        self._guard()
+        found: list[Change] = []
+        try:
+            for purpose, directory in self._space.directories.items():
+                index, facts = rewind.read_index(directory), directory.stat()
+                other, counts = rewind.changed(directory, index)
+                found += rewind.change(purpose, counts)
+                staged, marker = beside(directory), marks.read(directory)
+                assert marker is not None
+                if marks.is_staged(directory):
+                    raise Refused("an earlier load is not settled", where=str(directory))
+                remove_tree(staged)
+                staged.mkdir(mode=0o700)
+                marks.write(marks.inside(staged), marker)
+                rewind.build(directory, staged, index, other)
+                marks.write(marks.inside(staged), marker, staged=True)
+                if os.geteuid() == 0:
+                    os.chown(staged, facts.st_uid, facts.st_gid)
+                staged.chmod(stat.S_IMODE(facts.st_mode))
+                _sync(staged)
+        except NoBaseline:
+            self.settle()
+            raise
+        return found
 
     def swapped(self) -> bool:
         return all(marks.is_staged(d) for d in self._space.directories.values())

@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from sandbox.contract import Access, Tool
 from sandbox.errors import NoBaseline, Refused
 from sandbox.model import Change, Dataset, Identity, Marker, Space
-from sandbox.stores.mongo import design, writing
+from sandbox.stores.mongo import design, rewind, writing
 from sandbox.stores.mongo.session import (
     LOSSLESS,
     MARKER,
@@ -61,6 +61,10 @@ class Store(Source):
         self._same(need_own(self._base, self._production), marker)
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="mongo") as pool:
             notes = [note for found in pool.map(self._index, self._staged) for note in found]
+        with doing("forgetting the pristine copy"):
+            rewind.forget(self._base)
+        if marker.baseline:
+            rewind.keep(self._base, self._staged, self._views, marker.baseline)
         with doing("noting what is staged"):
             staged: Document = {
                 "marker": marker_document(marker),
@@ -87,10 +91,34 @@ class Store(Source):
             self._swapper.settle()
 
     def changes(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="mongo", hint="./inv load")
+        marker = need_own(self._base, self._production)
+        with doing("comparing"):
+            return rewind.changes(self._base, rewind.read(self._base, marker.baseline))
 
     def rewind(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="mongo", hint="./inv load")
+        """Collections that changed are made again from their copies; the others stay in place."""
+        marker = need_own(self._base, self._production)
+        with doing("comparing"):
+            record = rewind.read(self._base, marker.baseline)
+            found = rewind.changes(self._base, record)
+        self.settle()
+        changed = {change.dataset for change in found}
+        kept = {one["name"]: one for one in record["collections"]}
+        with doing("going back"):
+            for name in sorted(changed & kept.keys()):
+                try:
+                    rewind.stage(self._base, rewind.dataset(kept[name]), kept[name])
+                except NoBaseline:
+                    self.settle()
+                    raise
+            staged: Document = {
+                "marker": marker_document(marker),
+                "collections": sorted(changed & kept.keys()),
+                "kept": sorted(kept.keys() - changed),
+                "views": record["views"],
+            }
+            self._base[MARKER].replace_one({"_id": STAGED}, staged, upsert=True)
+        return found
 
     def swapped(self) -> bool:
         return self._swapper.swapped()

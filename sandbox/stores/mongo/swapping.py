@@ -106,7 +106,11 @@ class Swapper:
             if not is_own_name(c["name"])
         ]
         log = Journal(
-            outgoing=[name for name, kind, _ in present if kind != "view"],
+            outgoing=[
+                name
+                for name, kind, _ in present
+                if kind != "view" and name not in staged.get("kept", ())
+            ],
             incoming=staged["collections"],
             old_views=design.in_order(
                 [design.view(name, options) for name, kind, options in present if kind == "view"]

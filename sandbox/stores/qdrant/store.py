@@ -6,6 +6,7 @@ one's marker until `settle`, so every step may be interrupted and called again.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -36,6 +37,7 @@ class Store(Source):
         self._begin(access, fence)
         self._options: dict[str, Any] = {}
         self._rows = 0
+        self._unchanged = False  # a rewind found nothing to do
         self._lock = threading.Lock()
 
     def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
@@ -50,7 +52,7 @@ class Store(Source):
             raise Refused("an earlier load is not settled", where=f"qdrant {self._name}")
         self._drop_but(present)
         staged = markers.numbered(self._name, present + 1)
-        self._options, self._rows = {}, 0
+        self._options, self._rows, self._unchanged = {}, 0, False
         body = dict(collections.PLACEHOLDER)
         if datasets:
             self._options = dict(datasets[0].options)
@@ -85,12 +87,15 @@ class Store(Source):
                 where=f"qdrant {staged}",
             )
         notes = collections.complete(self._rest, staged, self._options) if self._options else []
-        done = markers.payload(marker, staged=True)
+        kept = {"digest": self._digest(staged)} if marker.baseline else {}
+        done = markers.payload(marker, staged=True, **kept)
         markers.write(self._rest, self._name, present + 1, done)
         return notes
 
     def swap(self) -> None:
         self._guard()
+        if self._unchanged:
+            return
         present = self._present()
         if self._previous(present) is not None:
             return
@@ -114,18 +119,42 @@ class Store(Source):
         present = self._present()
         if self._previous(present) is not None:
             found = markers.read(self._rest, self._name, present) or {}
-            kept = {"marker": found["marker"]}  # from here on `undo` does not look at the old one
+            # From here on `undo` does not look at the old one.
+            kept = {key: one for key, one in found.items() if key in ("marker", "digest")}
             markers.write(self._rest, self._name, present, kept)
         self._drop_but(present)
 
     def changes(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="qdrant", hint="./inv load")
+        """Qdrant tells of no change and no version: every point is read, and nothing is sent."""
+        marker, present = self._guard(), self._present()
+        found = markers.read(self._rest, self._name, present) or {}
+        if not marker.baseline or "digest" not in found:
+            raise NoBaseline("nothing was noted of its load", where="qdrant", hint="./inv load")
+        if self._digest(self._name) == found["digest"]:
+            return []
+        off = self._points(self._name) - int(marker.counts.get(DATASET, 0))
+        detail = f"{off:+,} points" if off else ""
+        return [Change(store="qdrant", dataset=DATASET, what="rows", detail=detail)]
 
     def rewind(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="qdrant", hint="./inv load")
+        """Only where nothing changed: a copy inside the server would cost as much as a load."""
+        if self.changes():
+            raise NoBaseline("its points changed, and Qdrant copies nothing by itself")
+        self._unchanged = True
+        return []
 
     def swapped(self) -> bool:
         return self._previous(self._present()) is not None
+
+    def _digest(self, name: str) -> str:
+        """Of the configuration, and of every point in the order of their ids."""
+        info = self._rest.result("GET", ["collections", name])
+        hashed = hashlib.blake2b(
+            orjson.dumps(collections.options(info), option=orjson.OPT_SORT_KEYS), digest_size=16
+        )
+        for points, _ in self._scroll(name, with_vector=True):
+            hashed.update(points)
+        return hashed.hexdigest()
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         """`points.path` of every payload field, or key, that holds one."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from redis.exceptions import RedisError
 
 from sandbox.contract import Access, Mask, Tool
-from sandbox.errors import NoBaseline, Refused, SandboxError
+from sandbox.errors import Refused, SandboxError
 from sandbox.model import Change, Dataset, Entry, Identity, Marker, RedisSpace, Space
+from sandbox.stores.redis import rewind
 from sandbox.stores.redis.reading import Reader, scan
 from sandbox.stores.redis.session import (
     Wire,
@@ -65,6 +66,8 @@ class Store(Source):
 
     def finish(self, marker: Marker) -> Sequence[str]:
         self._same(self._own(), marker)
+        if marker.baseline:
+            rewind.keep(self._wire, self._names, self._names.new, marker.baseline)
         self._wire.ask(b"SET", self._names.marker(b"-new"), marker_text(marker))
         return [f"{self._lost} pending deliveries: {NO_ENTRY}"] if self._lost else []
 
@@ -79,6 +82,18 @@ class Store(Source):
             if done:
                 return
             raise SandboxError("nothing is staged", where="redis", hint="./inv load")
+        part = rewind.part(self._wire, names.keys(b"-new"))
+        if part is not None:
+            self._together(
+                [
+                    *_renames(self._prefix, names.old, part),
+                    *_renames(names.new, self._prefix, part),
+                    (b"COPY", names.marker(), old, b"REPLACE"),
+                    (b"RENAME", staged, names.marker()),
+                    (b"RENAME", names.keys(b"-new"), names.keys(b"-old")),
+                ]
+            )
+            return
         self._together(
             [
                 *self._moves(self._prefix, names.old),
@@ -93,6 +108,17 @@ class Store(Source):
         self._watch()
         if not self._wire.ask(b"EXISTS", names.marker(b"-old")):
             self._wire.ask(b"UNWATCH")
+            return
+        part = rewind.part(self._wire, names.keys(b"-old"))
+        if part is not None:
+            self._together(
+                [
+                    *_renames(self._prefix, names.new, part),
+                    *_renames(names.old, self._prefix, part),
+                    (b"RENAME", names.marker(b"-old"), names.marker()),
+                    (b"DEL", names.keys(b"-old")),
+                ]
+            )
             return
         self._together(
             [
@@ -114,10 +140,17 @@ class Store(Source):
             self._drop(prefix)
 
     def changes(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
+        keys = rewind.changed(self._wire, self._names, self._own().baseline)
+        return [Change(store="redis", dataset=DATASET, what="rows", rows=len(keys))][: len(keys)]
 
     def rewind(self) -> Sequence[Change]:
-        raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
+        """A part of a load: the keys that changed, and nothing else, change places."""
+        marker = self._own()
+        keys = rewind.changed(self._wire, self._names, marker.baseline)
+        self.settle()
+        rewind.stage(self._wire, self._names, keys)
+        self._wire.ask(b"SET", self._names.marker(b"-new"), marker_text(marker))
+        return [Change(store="redis", dataset=DATASET, what="rows", rows=len(keys))][: len(keys)]
 
     def swapped(self) -> bool:
         return bool(self._wire.ask(b"EXISTS", self._names.marker(b"-old")))
@@ -172,9 +205,7 @@ class Store(Source):
 
     def _moves(self, source: bytes, target: bytes) -> Iterator[tuple[bytes, ...]]:
         cut = len(source)
-        names = list({name[cut:] for name in scan(self._wire, source)})
-        for at in range(0, len(names), CHUNK):
-            yield (b"EVAL", RENAME, b"0", source, target, *names[at : at + CHUNK])
+        yield from _renames(source, target, list({name[cut:] for name in scan(self._wire, source)}))
 
     def _turn(self, source: bytes, target: bytes) -> Iterator[tuple[bytes, ...]]:
         """The marker and the list of names follow their keys."""
@@ -206,6 +237,11 @@ class Store(Source):
                 batch = []
         if batch:
             self._wire.ask(b"UNLINK", *batch)
+
+
+def _renames(source: bytes, target: bytes, names: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
+    for at in range(0, len(names), CHUNK):
+        yield (b"EVAL", RENAME, b"0", source, target, *names[at : at + CHUNK])
 
 
 def places(entry: Entry, wanted: Sequence[bytes]) -> Iterator[str]:

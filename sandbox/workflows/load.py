@@ -94,6 +94,7 @@ def _put(
         stores = session.stores(kinds)
         for kind, store in stores.items():
             check_own(session.project, kind, store)
+        settle({kind: store for kind, store in stores.items() if kind not in done})
         notes = stage(session, artifact, stores, done=done, resumable=True)
         swap(session.project, artifact.id, stores)
     seconds = time.monotonic() - started
@@ -135,7 +136,7 @@ def recover(session: Session, *, keep: Sequence[Kind] = ()) -> None:
     finished = bool(state.resetting) and stores[state.swapping[-1]].swapped()
     if not finished:
         transfer.undo(stores)
-    transfer.run_all([(1, store.settle) for store in stores.values()], threading.Event())
+    settle(stores)
     if finished:
         session.project.remember(swapping=(), resetting="", loaded=state.resetting)
         message = "an interrupted reset was finished; the playground is as it was loaded"
@@ -143,6 +144,11 @@ def recover(session: Session, *, keep: Sequence[Kind] = ()) -> None:
         session.project.remember(swapping=(), resetting="", moving=None)
         message = "an interrupted swap was undone; the playground is as it was"
     session.report(Warned(message=message))
+
+
+def settle(stores: Mapping[Kind, Store]) -> None:
+    """Drop what a command left that was killed when all was in place and not yet cleared away."""
+    transfer.run_all([(1, store.settle) for store in stores.values()], threading.Event())
 
 
 def check_own(project: Project, kind: Kind, store: Store) -> Marker:

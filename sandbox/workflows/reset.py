@@ -28,6 +28,7 @@ from sandbox.workflows.load import (
     keep_loaded,
     planned,
     recover,
+    settle,
     stage,
     swap,
 )
@@ -65,6 +66,7 @@ def reset(
         recover(session)
         stores = session.stores(kinds)
         loaded = {k: check_own(session.project, k, s).snapshot for k, s in stores.items()}
+        settle(stores)
         try:
             changes, reasons = _rewind({k: s for k, s in stores.items() if loaded[k] == target})
             whole = {k: s for k, s in stores.items() if k not in changes}

@@ -7,6 +7,7 @@ the pages whose bits are cleared are the ones that changed, as long as no vacuum
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from sandbox.stores.postgres.session import Connection, base, name, one, rows, s
 
 PAGE = "__page"
 LOOSE = 256  # pages at the end of a table that the server added for rows that never came
+FREEZES, PAUSE = 4, 0.5  # seconds: rows that an older transaction may need cannot be frozen
 RECORDS = """
 CREATE TABLE {schema}.record (baseline text NOT NULL, pending boolean NOT NULL);
 CREATE TABLE {schema}.relations (name text PRIMARY KEY, copy text NOT NULL, trusted text);
@@ -176,8 +178,11 @@ def _copy(
     """One table's rows in the order of their pages."""
     kept, source = base(schema), name(schema, table)
     leave_alone(connection, source)
-    if watched and len(touched(connection, oid)) > LOOSE:
+    for _ in range(FREEZES if watched else 0):
+        if len(touched(connection, oid)) <= LOOSE:
+            break
         connection.execute(sql.SQL("VACUUM (FREEZE) {}").format(source))
+        time.sleep(PAUSE)  # for whoever still looks at what was before the load
     listed = columns(connection, oid)
     page = sql.SQL("(t.ctid::text::point)[0]::int4 AS {}").format(name(PAGE))
     fields = [c.read("t") + sql.SQL(" AS ") + name(c.name) for c in listed]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRESH = 1 << 17  # entries that stand in a dictionary before they are packed
-SLOTS = 1 << 25  # bytes of the table that is asked before the packed ones
+SLOTS = 1 << 24  # bytes of the table that is asked before the packed ones
 KINDS = 16  # marks that an entry can bear
 T = TypeVar("T")
 

@@ -223,7 +223,7 @@ class Pseudonyms:
 
     key: bytes = field(repr=False)
     record: Record = field(repr=False, default=lambda domain, original, pseudonym: None)
-    remembered: int = 50_000  # by function
+    remembered: int = 20_000  # by function
 
     def __post_init__(self) -> None:
         self._keys: dict[str, bytes] = {}

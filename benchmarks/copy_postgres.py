@@ -6,7 +6,9 @@ One server in a container of its own holds the demo's schema. Ours: `public` thr
 into the schema `dev`, everything kept, then under the demo's policy. The peer: `pg_dump -Fd -j 2`
 with the same compression (zstd, level 1), then `pg_restore -j 2` into a new database; it runs
 outside the server's container and reaches the server by the same address as we do. Each of our runs
-is a process of its own, whose peak memory is told. `--growth` tells the time per row by scale.
+is a process of its own, whose peak memory is told; CPU is the processor time of all processes of
+the server and of the client, which other work on the machine hardly changes. `--growth` tells the
+time per row by scale.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ def ours(server: Server, folder: Path, *, masked: bool) -> dict[str, float]:
         mask = PolicyMask(parse(POLICY.read_text(), file=POLICY.name), key=secrets.token_hex(32))
     source = PostgresSource(access(server, "reader", "public"), tool=tool)
     writer = artifacts.create(folder, facts={})
-    began = time.monotonic()
+    began, spent = time.monotonic(), time.process_time()
     sources: dict[Kind, Any] = {"postgres": source}
     transfer.take(
         sources,
@@ -156,7 +158,7 @@ def ours(server: Server, folder: Path, *, masked: bool) -> dict[str, float]:
         "load": ended - taken,
         "total": ended - began,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "cpu": time.process_time(),
+        "cpu": time.process_time() - spent,
         "bytes": made.size,
     }
 
@@ -172,15 +174,23 @@ def _originals(mask: Mask, held: Mapping[Kind, Any]) -> None:
             mask.note(dataset, name, one.source.originals(one.cut, dataset, (name,)))
 
 
+def _cpu(container: str) -> float:
+    """Seconds of processor time that a container has used so far."""
+    script = "cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpuacct/cpuacct.usage"
+    out = run_inside(docker.from_env(), container, ["sh", "-c", script], b"", {}).split()
+    return int(out[1]) / 1e6 if out[0] == b"usage_usec" else int(out[0]) / 1e9
+
+
 def ours_apart(server: Server, *, masked: bool) -> dict[str, float]:
     """The same in a process of its own, so that its memory is its own."""
     request = json.dumps({"server": asdict(server), "masked": masked})
     argv = [sys.executable, "-m", "benchmarks.copy_postgres", "--child"]
+    before = _cpu(server.container)
     done = subprocess.run(argv, input=request, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {**found, "cpu": found["cpu"] + _cpu(server.container) - before}
 
 
 def child() -> None:
@@ -217,16 +227,22 @@ def peer(server: Server) -> dict[str, float]:
     try:
         with server.connect("peer") as connection:
             connection.execute("CREATE EXTENSION vector")  # its own restore would want a superuser
-        began = time.monotonic()
+        began, spent = time.monotonic(), _cpu(server.container) + _cpu(helper.id)
         run_inside(client, helper.id, dump, b"", environment)
         dumped = time.monotonic()
         _restored(client, helper.id, restore, environment)
         ended = time.monotonic()
+        spent = _cpu(server.container) + _cpu(helper.id) - spent
     finally:
         helper.remove(force=True, v=True)
     with server.connect("postgres") as connection:
         connection.execute("DROP DATABASE peer WITH (FORCE)")
-    return {"snapshot": dumped - began, "load": ended - dumped, "total": ended - began}
+    return {
+        "snapshot": dumped - began,
+        "load": ended - dumped,
+        "total": ended - began,
+        "cpu": spent,
+    }
 
 
 def _restored(
@@ -324,7 +340,7 @@ def show(result: Mapping[str, Any]) -> str:
     lines = [
         f"PostgreSQL, scale {result['scale']:g}: {result['rows']:,} rows, "
         f"medians of {result['runs']}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        f"{'':24} {'snapshot':>9} {'load':>8} {'both':>8} {'times':>7} {'peak MB':>8}",
+        f"{'':24} {'snapshot':>9} {'load':>8} {'both':>8} {'times':>7} {'CPU':>8} {'peak MB':>8}",
     ]
     titles = {"pg_dump": "pg_dump, pg_restore", "kept": "everything kept", "masked": "demo policy"}
     for name, title in titles.items():
@@ -332,7 +348,7 @@ def show(result: Mapping[str, Any]) -> str:
         peak = f"{one['peak_mb']:8.0f}" if "peak_mb" in one else ""
         lines.append(
             f"{title:24} {one['snapshot']:7.2f} s {one['load']:6.2f} s {one['total']:6.2f} s "
-            f"{one['total'] / base:7.2f} {peak}"
+            f"{one['total'] / base:7.2f} {one['cpu']:6.2f} s {peak}"
         )
     return "\n".join(lines)
 

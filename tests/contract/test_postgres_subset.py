@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -275,6 +276,18 @@ events = { rows = "50%", by = "id" }"""
         below = {n for n in range(1, 61) if hashes.digest(ROWS, str(n))[:8] < threshold(50)}
         assert chosen[-1] == below
     assert chosen[0] != chosen[1]
+
+
+def test_a_sample_is_some_rows_of_a_large_table_and_all_of_a_small_one(
+    source: PostgresSource, admin: psycopg.Connection[Any]
+) -> None:
+    with source.cut() as cut:
+        found = {dataset.name: dataset for dataset in source.datasets(cut)}
+        small = list(source.sample(cut, found["apart"], 500))
+        assert sorted(small, key=str) == [{"id": str(n)} for n in range(10)]
+        assert len(list(source.sample(cut, found["events"], 7))) == 7
+        large = replace(found["frames"], rows=1_000_000)  # of which so few blocks hold a sample
+        assert 0 < len(list(source.sample(cut, large, 5))) <= 5
 
 
 def test_more_keys_than_can_be_held_are_refused_by_name(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from psycopg import sql
 
@@ -24,16 +25,24 @@ def sample(
     )
     only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
     table = only + name(schema, dataset.name)
+    names = [field.name for field in fields]
     share = 100 * SPARE * rows / max(dataset.rows, 1)
-    found = []
+    limit = sql.Literal(rows)
+    found = False
     if share < 100:
-        found = connection.execute(
-            sql.SQL("SELECT {} FROM {} TABLESAMPLE SYSTEM ({}) LIMIT {}").format(
-                columns, table, sql.Literal(share), sql.Literal(rows)
-            )
-        ).fetchall()
+        blocks = sql.SQL("SELECT {} FROM {} TABLESAMPLE SYSTEM ({}) LIMIT {}")
+        query = blocks.format(columns, table, sql.Literal(share), limit)
+        for row in _streamed(connection, query):
+            found = True
+            yield dict(zip(names, row, strict=True))
     if not found:
-        query = sql.SQL("SELECT {} FROM {} LIMIT {}")
-        found = connection.execute(query.format(columns, table, sql.Literal(rows))).fetchall()
-    for row in found:
-        yield dict(zip([field.name for field in fields], row, strict=True))
+        query = sql.SQL("SELECT {} FROM {} LIMIT {}").format(columns, table, limit)
+        for row in _streamed(connection, query):
+            yield dict(zip(names, row, strict=True))
+
+
+def _streamed(connection: Connection, query: sql.Composed) -> Iterator[tuple[Any, ...]]:
+    with connection.cursor(name="sandbox_sample") as cursor:
+        cursor.itersize = 500
+        cursor.execute(query)
+        yield from cursor

@@ -130,6 +130,11 @@ class PolicyMask:
         return loose(self._policy, tables)
 
     @property
+    def declared(self) -> Mapping[str, str]:
+        """[links] as they are written: place -> column."""
+        return dict(self._policy.links)
+
+    @property
     def linked(self) -> Sequence[tuple[str, str]]:
         """The (table, column) pairs that places in other stores are declared to refer to."""
         return self.links.targets

@@ -7,19 +7,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from sandbox import artifact as artifacts
 from sandbox.artifact import Artifact
-from sandbox.contract import Source
+from sandbox.contract import Mask, Source
 from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import Policy, parse
+from sandbox.masking.subset import Values
 from sandbox.model import Dataset, Kind
 from sandbox.project import Project, locked
 from sandbox.report import Step, Warned
 from sandbox.transfer import Held, Job, run_all, take
 from sandbox.workflows import leaks
+from sandbox.workflows.dangling import Watched, each
 from sandbox.workflows.keys import masking_key
 from sandbox.workflows.session import Session
 from sandbox.workflows.subset import choose, expected
@@ -68,17 +70,19 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
         writer = _begun(session, mask, unfinished)
         started = time.monotonic()
         chosen: dict[str, Any] = {}
+        watched = Watched(mask, each(mask.declared, mask.links))
         try:
             cuts = take(
                 sources,
-                mask,
+                cast(Mask, watched),
                 writer,
-                check=lambda held: chosen.update(_check_columns(mask, held)),
+                check=lambda held: chosen.update(_check_columns(mask, held, watched)),
                 after=lambda held: None,
                 beside=lambda held: _beside(mask, held),
                 report=session.report,
             )
-            made = writer.commit({"cuts": cuts, "masking": receipt(mask)} | chosen)
+            facts = {"cuts": cuts, "masking": receipt(mask), "dangling": watched.dangling}
+            made = writer.commit(facts | chosen)
         except (Refused, ConfigError):
             writer.discard()
             raise
@@ -154,7 +158,7 @@ def receipt(mask: PolicyMask) -> dict[str, Any]:
     }
 
 
-def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> dict[str, Any]:
+def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held], watched: Watched) -> dict[str, Any]:
     """Every declared column against the policy, before a row is read; then the rows of a subset,
     the originals that free text is searched for, and the leak search later."""
     for one in held.values():
@@ -166,7 +170,21 @@ def _check_columns(mask: PolicyMask, held: Mapping[Kind, Held]) -> dict[str, Any
     if mask.recognises:
         run_all(collecting(mask, held), threading.Event())
     postgres = held.get("postgres")
-    return {} if postgres is None else choose(mask, postgres)
+    if postgres is None:
+        return {}
+    if not mask.starts:  # a subset leaves out what would dangle
+        watched.begin(_linked(mask, postgres))
+    return choose(mask, postgres)
+
+
+def _linked(mask: PolicyMask, postgres: Held) -> dict[tuple[str, str], Values]:
+    """The values of the columns that other stores refer to."""
+    tables = {dataset.name: dataset for dataset in postgres.datasets}
+    return {
+        (table, column): Values(postgres.source.originals(postgres.cut, tables[table], (column,)))
+        for table, column in mask.linked
+        if table in tables and column in {field.name for field in tables[table].fields}
+    }
 
 
 def collecting(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:

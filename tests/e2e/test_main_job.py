@@ -160,6 +160,7 @@ def test_a_killed_snapshot_and_a_killed_load_go_on(sandbox: Sandbox) -> None:
     assert taken["id"] == begun and not list(shelf.glob("*.partial"))
     shown = sandbox.json("snapshots", "show", begun)
     assert any(cut.get("resumed") for cut in shown["facts"]["cuts"].values())
+    assert shown["facts"]["dangling"] == {}
     assert "no interrupted snapshot" in sandbox.inv("snapshot", "--resume", code=2)
 
     def staged() -> list[str]:

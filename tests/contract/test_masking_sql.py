@@ -54,6 +54,7 @@ def ask(postgres_server: Any) -> Iterator[Ask]:
         dbname="postgres",
     )
     with connection:
+        connection.execute("SET TimeZone = 'UTC'")
         for name, value in sql.settings(
             Pseudonyms(key=KEY), [*FORMS, "enum", "ip", "date"]
         ).items():
@@ -138,6 +139,36 @@ def test_dates_agree(ask: Ask, values: list[date], days: int) -> None:
     texts = [value.isoformat() for value in values]
     assume(all(value.year > 3 and value.year < 9980 for value in values))
     assert ask(field("date"), rule, texts) == by_python(rule, field("date"), texts)
+
+
+@given(values=st.lists(st.dates(date(10, 1, 1), date(9900, 1, 1)), min_size=1, max_size=12))
+@MANY
+def test_dates_by_subject_agree(ask: Ask, values: list[date]) -> None:
+    """The subject is the row's number, which the query calls `n`."""
+    rule = Rule(strategy="date", options={"subject": "n"})
+    function: Callable[..., Any] = make(rule, tools())
+    texts = [value.isoformat() for value in values]
+    wanted = [function(text, number) for number, text in enumerate(texts, 1)]
+    assert ask(field("date"), rule, texts) == wanted
+
+
+@given(values=st.lists(st.datetimes(datetime(10, 1, 2), datetime(9900, 1, 1)), min_size=1))
+@MANY
+def test_moments_agree(ask: Ask, values: list[datetime]) -> None:
+    """Days are UTC's, as the source reads."""
+    rule, one = Rule(strategy="timestamp"), field("timestamp with time zone")
+    texts = [value.isoformat(sep=" ") + "+00" for value in values]
+    plain = ask(one, rule, texts, expression="c")
+    assert ask(one, rule, texts) == by_python(rule, one, plain)
+
+
+@given(values=st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), min_size=1))
+@MANY
+def test_networks_agree_in_their_first_bits(ask: Ask, values: list[Any]) -> None:
+    one, rule = field("cidr"), Rule(strategy="ip")
+    hosts = ask(field("inet"), rule, [str(value) for value in values])
+    nets = ask(one, rule, [str(value) for value in values])
+    assert [ip_interface(a).ip for a in hosts] == [ip_interface(b).ip for b in nets]
 
 
 @given(values=st.lists(st.datetimes(datetime(10, 1, 1), datetime(9900, 1, 1)), min_size=1))

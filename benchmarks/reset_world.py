@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ import httpx
 import psycopg
 import pymongo
 import redis
+from docker.errors import APIError, NotFound
 
 from sandbox.contract import Access
 from sandbox.model import FilesSpace, Kind
@@ -255,13 +257,20 @@ def remove(project: str) -> None:
     """Everything that belongs to the benchmark's project."""
     client = docker.from_env()
     label = "com.docker.compose.project"
-    for one in client.containers.list(all=True, filters={"label": label}):
-        if one.labels[label].startswith(project):
-            one.remove(force=True, v=True)
+    while mine := [  # some are being made or removed in the background just now
+        one
+        for one in client.api.containers(all=True, filters={"label": label})
+        if one["Labels"][label].startswith(project)
+    ]:
+        for one in mine:
+            with contextlib.suppress(NotFound, APIError):
+                client.api.remove_container(one["Id"], force=True, v=True)
+        time.sleep(0.5)
     for network in client.networks.list(filters={"label": label}):
         if network.attrs["Labels"][label].startswith(project):
             network.remove()
     for volume in client.volumes.list(filters={"name": project}):
         volume.remove(force=True)
     for image in client.images.list(f"sandbox-baseline/{project}-playground"):
-        client.images.remove(image.id, force=True)
+        with contextlib.suppress(NotFound, APIError):
+            client.images.remove(image.id, force=True)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psycopg
 import pymongo
 import pytest
 import redis
+from docker.errors import APIError, NotFound
 
 from sandbox.project import Project, open_project
 from tests.e2e.world import FREE_PORTS, ROOT, Sandbox, made
@@ -35,7 +37,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield one
         client = docker.from_env()
         for image in client.images.list(f"sandbox-baseline/{one.project}-playground"):
-            client.images.remove(image.id, force=True)
+            with suppress(NotFound, APIError):  # a newer one stands upon it
+                client.images.remove(image.id, force=True)
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import docker
 import psycopg
+from docker.errors import APIError, NotFound
 
 from sandbox.project import open_project
 
@@ -118,9 +119,10 @@ def remove(project: str) -> None:
     """Every container, network and volume whose Compose project begins with `project`."""
     client = docker.from_env()
     label = "com.docker.compose.project"
-    for one in client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
-        if one.labels[label].startswith(project):
-            one.remove(force=True, v=True)
+    for one in client.api.containers(all=True, filters={"label": label}):
+        if one["Labels"][label].startswith(project):
+            with suppress(NotFound, APIError):  # a reset removes its old ones in the background
+                client.api.remove_container(one["Id"], force=True, v=True)
     for network in client.networks.list(filters={"label": label}):
         if network.attrs["Labels"][label].startswith(project):
             network.remove()

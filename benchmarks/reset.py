@@ -121,7 +121,7 @@ def met(found: dict[str, Any]) -> dict[str, bool]:
         seconds = [row[layout]["seconds"] for row in found.values() if layout in row]
         if seconds:
             result[f"{layout} within {LIMIT:.0f} s"] = max(seconds) <= LIMIT
-            if layout == "dedicated":
+            if layout == "dedicated" and len(seconds) > 1:
                 result[f"largest within {GROWTH} times smallest"] = (
                     seconds[-1] <= GROWTH * seconds[0]
                 )

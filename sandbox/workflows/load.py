@@ -8,19 +8,20 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.artifact import Artifact
 from sandbox.contract import Store
 from sandbox.errors import ConfigError, Refused, SandboxError
-from sandbox.masking.mask import PolicyMask
 from sandbox.model import Kind, Marker
 from sandbox.project import Project, locked
 from sandbox.report import Step, Warned
-from sandbox.workflows import leaks
 from sandbox.workflows.session import Session
+
+if TYPE_CHECKING:
+    from sandbox.masking.mask import PolicyMask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ def load(
     artifact = artifacts.open(session.project.snapshots, snapshot)
     loaded = _put(session, artifact, kinds, resume=resume)
     if mask is not None:
+        from sandbox.workflows import leaks  # a reset needs none of it, and begins sooner
+
         if not mask.originals:
             leaks.collect(session, mask)
         leaks.search_playground(session, mask)

@@ -352,7 +352,7 @@ def _show_isolated(
         "playground",
         junit="write JUnit XML to this file",
         attempts="show every attempt under its row",
-        watch="repeat every so many seconds",
+        watch="repeat every so many seconds, until Ctrl-C; its exit code is the last one",
         leaks="search the playground for originals of masked values as well",
     )
 )
@@ -374,28 +374,54 @@ def verify(
     from sandbox.workflows.verify import verify as probe
 
     console = Console(as_json=json)
-    while True:
-        searched = None
-        with _session(console, config, playground) as session:
-            verdict = probe(session)
-            if leaks:
-                mask = open_mask(session.project)
-                searching.collect(session, mask)
-                searched = searching.search_playground(session, mask)
-        if junit:
-            Path(junit).write_text(verdict.as_junit())
-        if json:
-            console.json(verdict.as_json() | ({"leaks": searched} if searched else {}))
-        else:
-            _matrix(console, verdict, attempts)
-        error = broken(verdict)
-        if error is not None:
+    error: SandboxError | None = None
+    try:
+        while True:
+            searched = None
+            with _session(console, config, playground) as session:
+                verdict = probe(session)
+                if leaks:
+                    mask = open_mask(session.project)
+                    searching.collect(session, mask)
+                    searched = searching.search_playground(session, mask)
+            if junit:
+                Path(junit).write_text(verdict.as_junit())
             if json:
-                sys.exit(error.exit_code)
-            raise error
+                console.json(verdict.as_json() | ({"leaks": searched} if searched else {}))
+            else:
+                _matrix(console, verdict, attempts)
+            error = broken(verdict)
+            if not watch:
+                break
+            time.sleep(watch)
+    except KeyboardInterrupt:  # the way out of --watch: what was seen last decides
         if not watch:
-            return
-        time.sleep(watch)
+            raise
+    if error is not None and json:
+        sys.exit(error.exit_code)
+    if error is not None:
+        raise error
+
+
+@task(
+    positional=["pattern"],
+    help=_help("json", "config", "playground", pattern="names that match, as in a shell: user:*"),
+)
+@command
+def redis_keys(
+    context: Context,
+    pattern: str = "*",
+    json: bool = False,
+    config: str = "",
+    playground: str = "",
+) -> None:
+    """List the playground's Redis keys, and bring its application's list of them up to date."""
+    from sandbox.workflows.redis_keys import redis_keys as look
+
+    console = Console(as_json=json)
+    with _session(console, config, playground) as session:
+        listed, names = look(session, pattern)
+    console.result({"list": listed, "keys": names}, "\n".join(names))
 
 
 def _matrix(console: Console, verdict: Any, attempts: bool) -> None:
@@ -554,6 +580,7 @@ def classify(
         snapshot="the snapshot's id, or its beginning (latest when not given)",
         search="search the playground for originals afterwards (reads production)",
         resume="go on with the load that was interrupted: finished stores are not loaded again",
+        discard_more="go on where a store holds far more than the last load left",
     ),
 )
 @command
@@ -563,6 +590,7 @@ def load(
     store: str = "",
     search: bool = True,
     resume: bool = False,
+    discard_more: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -582,7 +610,8 @@ def load(
             return
         _ask(f"Replace the playground's data by snapshot {planned['snapshot']}?", yes)
         mask = open_mask(session.project) if search else None
-        loaded = put(session, snapshot, _kinds(store), mask=mask, resume=resume)
+        more = {"resume": resume, "discard_more": discard_more}
+        loaded = put(session, snapshot, _kinds(store), mask=mask, **more)
     _show_loaded(console, loaded)
 
 
@@ -596,6 +625,7 @@ def load(
         "store",
         to="another snapshot than the one that is loaded, or a baseline's name",
         safety="first keep the playground as it is, as baseline `safety`, if it has changed",
+        discard_more="go on where a store holds far more than the last load left",
     )
 )
 @command
@@ -604,6 +634,7 @@ def reset(
     to: str = "",
     store: str = "",
     safety: bool = False,
+    discard_more: bool = False,
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -622,7 +653,8 @@ def reset(
             return
         if not safety:
             _ask(f"Throw away what changed since snapshot {planned['snapshot']}?", yes)
-        loaded = back(session, to, _kinds(store), safety=safety)
+        more = {"safety": safety, "discard_more": discard_more}
+        loaded = back(session, to, _kinds(store), **more)
     _show_loaded(console, loaded)
 
 

@@ -15,6 +15,7 @@ from sandbox.errors import Refused
 from sandbox.model import FilesSpace, PostgresSpace, Role
 from sandbox.report import Step
 from sandbox.urls import url
+from sandbox.workflows.guards import check_production
 from sandbox.workflows.isolate import isolate
 from sandbox.workflows.load import load
 from sandbox.workflows.reset import reset
@@ -36,6 +37,7 @@ def fill(
     check_scale(scale)
     if session.external:
         raise Refused("production is external: demo data is for the stand-in only")
+    check_production(session)
     if dry_run:
         rows = expected(scale=scale, random_seed=random_seed)
         return {store: {"about": number} for store, number in rows.items()}

@@ -18,6 +18,7 @@ from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.model import Kind, Marker
 from sandbox.project import Project, locked
 from sandbox.report import Step, Warned
+from sandbox.workflows.guards import check_amounts
 from sandbox.workflows.session import Session
 
 if TYPE_CHECKING:
@@ -55,15 +56,17 @@ def load(
     *,
     mask: PolicyMask | None = None,
     resume: bool = False,
+    discard_more: bool = False,
 ) -> Loaded:
     """Load a snapshot beside the playground's data, then swap all stores, all or none (P4).
 
     With `mask`, originals of masked values are searched for afterwards (P8): those that it knows
     already, else those read from production once more. `resume` goes on with an interrupted load:
-    stores that it has finished beside the present ones are not loaded again.
+    stores that it has finished beside the present ones are not loaded again. `discard_more`: also
+    where a store holds far more than the last load left.
     """
     artifact = artifacts.open(session.project.snapshots, snapshot)
-    loaded = _put(session, artifact, kinds, resume=resume)
+    loaded = _put(session, artifact, kinds, resume=resume, discard_more=discard_more)
     if mask is not None:
         from sandbox.workflows import leaks  # a reset needs none of it, and begins sooner
 
@@ -88,15 +91,16 @@ def keep_loaded(session: Session, snapshot: str, kinds: Sequence[Kind] = ()) -> 
 
 
 def _put(
-    session: Session, artifact: Artifact, kinds: Sequence[Kind], *, resume: bool = False
+    session: Session, artifact: Artifact, kinds: Sequence[Kind], *, resume: bool, discard_more: bool
 ) -> Loaded:
     started = time.monotonic()
     with locked(session.project):
         done = _resumable(session.project, artifact) if resume else ()
         recover(session, keep=done)
         stores = session.stores(kinds)
-        for kind, store in stores.items():
-            check_own(session.project, kind, store)
+        markers = [(k, s, check_own(session.project, k, s)) for k, s in stores.items()]
+        if not discard_more:
+            check_amounts(markers)
         settle({kind: store for kind, store in stores.items() if kind not in done})
         notes = stage(session, artifact, stores, done=done, resumable=True)
         swap(session.project, artifact.id, stores)

@@ -21,6 +21,7 @@ from sandbox.report import Step, Warned
 from sandbox.workflows import dedicated
 from sandbox.workflows.baselines import artifact_of, save
 from sandbox.workflows.diff import diff
+from sandbox.workflows.guards import check_amounts
 from sandbox.workflows.load import (
     Loaded,
     check_own,
@@ -48,10 +49,16 @@ def plan_reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> di
 
 
 def reset(
-    session: Session, to: str = "", kinds: Sequence[Kind] = (), *, safety: bool = False
+    session: Session,
+    to: str = "",
+    kinds: Sequence[Kind] = (),
+    *,
+    safety: bool = False,
+    discard_more: bool = False,
 ) -> Loaded:
     """Put the playground back to what it was loaded with; production is not asked. With `safety`,
-    what would be lost is kept first, as the baseline `safety`."""
+    what would be lost is kept first, as the baseline `safety`. `discard_more`: also where a store
+    that is loaded whole holds far more than was loaded."""
     if safety and diff(session, kinds):
         save(session, SAFETY)
     if session.project.layout == "dedicated":
@@ -65,7 +72,8 @@ def reset(
     with locked(session.project):
         recover(session)
         stores = session.stores(kinds)
-        loaded = {k: check_own(session.project, k, s).snapshot for k, s in stores.items()}
+        markers = {k: check_own(session.project, k, s) for k, s in stores.items()}
+        loaded = {k: marker.snapshot for k, marker in markers.items()}
         settle(stores)
         try:
             changes, reasons = _rewind({k: s for k, s in stores.items() if loaded[k] == target})
@@ -73,6 +81,8 @@ def reset(
             notes = [f"{kind}: {why}; it is loaded whole" for kind, why in reasons.items()]
             for note in notes:
                 session.report(Warned(message=note))
+            if whole and not discard_more:
+                check_amounts((k, s, markers[k]) for k, s in whole.items())
             if whole:
                 artifact = artifact_of(session.project, target)
                 notes += stage(session, artifact, whole)

@@ -45,8 +45,15 @@ SELECT md5(string_agg(t, '|' ORDER BY t)) FROM (
     FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
   UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
   UNION ALL SELECT rolname || rolsuper || rolcanlogin || rolcreaterole
-    || coalesce(rolconfig::text, '') FROM pg_roles
-  UNION ALL SELECT tgname FROM pg_trigger
+    || coalesce(nullif(rolconfig, CASE WHEN rolname = 't_playground' THEN rolconfig END)::text, '')
+    FROM pg_roles
+  UNION ALL SELECT tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
+    WHERE c.relnamespace = 'public'::regnamespace
+  UNION ALL SELECT polname FROM pg_policy JOIN pg_class c ON c.oid = polrelid
+    WHERE c.relnamespace = 'public'::regnamespace
+  UNION ALL SELECT 's' || last_value || is_called FROM people_id_seq
+  UNION ALL SELECT description FROM pg_description WHERE objoid IN
+    (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
   UNION ALL SELECT nspname || coalesce(nspacl::text, '') FROM pg_namespace WHERE nspname = 'public'
 ) every (t)
 """

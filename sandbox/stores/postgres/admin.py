@@ -70,6 +70,8 @@ class PostgresAdmin:
         self._identities = identities
         self._project = project
         self._playground_name = playground_name
+        self._theirs = Marker(project=project, environment="production")
+        self._ours = Marker(project=project, environment="playground", playground=playground_name)
         self._views = playground.schema + SHARED_VIEWS
         self._connections: dict[str, Connection] = {}
 
@@ -133,6 +135,7 @@ class PostgresAdmin:
 
     def _changes(self) -> Iterator[Change]:
         """Everything that isolation needs and is not there yet, in the order of need."""
+        self._check_marks()
         for identity in self._identities.values():
             yield from self._role(identity)
         if "reader" in self._identities:
@@ -144,9 +147,7 @@ class PostgresAdmin:
         if "keeper" in self._identities and "reader" in self._identities:
             yield from self._shared(self._identities["reader"], self._identities["playground"])
         if "reader" in self._identities:
-            yield from self._mark(
-                self._production.schema, Marker(project=self._project, environment="production")
-            )
+            yield from self._mark(self._production.schema, self._theirs)
 
     def _role(self, identity: Identity) -> Iterator[Change]:
         role = name(identity.name)
@@ -288,12 +289,7 @@ class PostgresAdmin:
                 ),
                 why="the playground's schema",
             )
-        yield from self._mark(
-            schema,
-            Marker(
-                project=self._project, environment="playground", playground=self._playground_name
-            ),
-        )
+        yield from self._mark(schema, self._ours)
         yield from self._template()
 
     def _template(self) -> Iterator[Change]:
@@ -421,6 +417,13 @@ class PostgresAdmin:
                 ),
                 why=f"the {identity.role} looks into {schema}",
             )
+
+    def _check_marks(self) -> None:
+        """Both markers, before anything is done: names that were swapped end here."""
+        if "reader" in self._identities:
+            list(self._mark(self._production.schema, self._theirs))
+        if "keeper" in self._identities:
+            list(self._mark(self._playground.schema, self._ours))
 
     def _mark(self, schema: str, marker: Marker) -> Iterator[Change]:
         present = (

@@ -10,6 +10,7 @@ from sandbox.contract import Access, Mask, Tool
 from sandbox.errors import Refused, SandboxError
 from sandbox.model import Change, Dataset, Entry, Identity, Marker, RedisSpace, Space
 from sandbox.stores.redis import rewind
+from sandbox.stores.redis.listing import refresh
 from sandbox.stores.redis.reading import Reader, scan
 from sandbox.stores.redis.session import (
     Wire,
@@ -165,16 +166,10 @@ class Store(Source):
             }
         return sorted(found)
 
-    def keys(self, pattern: str = "*") -> Iterator[bytes]:
-        """Live names under the playground's prefix, for those who may not SCAN themselves."""
-        seen: set[bytes] = set()
-        inside = self._names.prefix.decode()
-        escaped = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in inside)
-        for page in self._wire.scan(f"{escaped}{pattern}".encode()):
-            for name in page:
-                if name not in seen:
-                    seen.add(name)
-                    yield name
+    def names(self) -> list[bytes]:
+        """Live names under the playground's prefix, sorted; its application's list of them is
+        brought up to date with the same look."""
+        return refresh(self._wire, self._names, scan(self._wire, self._prefix))
 
     # --- the parts ---------------------------------------------------------------------------
 

@@ -96,6 +96,7 @@ def writes(t: Targets) -> Iterator[Trial]:
     yield _trial("give to a production list", "rpushx", b"RPUSHX", absent, b"x")
     yield _trial("take from a production set", "smove", b"SMOVE", absent, home, b"x")
     yield _trial("store into a production set", "sinterstore", b"SINTERSTORE", absent, home)
+    yield _trial("sort its own into a production list", "sort", b"SORT", home, b"STORE", absent)
     yield _trial("store places into production", "geosearchstore",
                  b"GEOSEARCHSTORE", absent, home, b"FROMLONLAT", b"0", b"0",
                  b"BYRADIUS", b"1", b"m")  # fmt: skip
@@ -149,10 +150,21 @@ def powers(t: Targets) -> Iterator[Trial]:
     yield _trial("make it a replica", "replicaof", b"REPLICAOF", NONE, NONE)
     yield _trial("become a replica", "psync", b"PSYNC", NONE, NONE)
     yield _trial("see channels", "pubsub|channels", b"PUBSUB", b"CHANNELS", NONE)
+    yield _trial("copy everyone's functions", "function|dump", b"FUNCTION", b"DUMP")
+    yield _trial("restore functions", "function|restore", b"FUNCTION", b"RESTORE", NONE)
+    yield _trial("load a module", "module|load", b"MODULE", b"LOAD", NONE)
+    yield _trial("see who was turned away", "acl|log", b"ACL", b"LOG", NONE)
+    yield _trial("make it a replica, by the old name", "slaveof", b"SLAVEOF", NONE, NONE)
+    yield _trial("hand its role to another server", "failover", b"FAILOVER", NONE)
+    yield _trial("see its replicas", "role", b"ROLE")
+    yield _trial("see when it was saved", "lastsave", b"LASTSAVE")
+    yield _trial("see its slow moments", "latency|latest", b"LATENCY", b"LATEST")
 
 
 def channels(t: Targets) -> Iterator[Trial]:
-    """Channels have patterns of their own. Publishing is not tried: it has the same right."""
+    """Channels have patterns of their own. Nobody listens to the canary's."""
+    yield _trial("publish to a production channel", "publish", b"PUBLISH", t.absent, b"")
+    yield _trial("publish to a production shard's channel", "spublish", b"SPUBLISH", t.absent, b"")
     yield _trial("listen to a production channel", "subscribe", b"SUBSCRIBE", t.absent)
     yield _trial("listen to production's channels", "psubscribe",
                  b"PSUBSCRIBE", t.production + b"*")  # fmt: skip
@@ -168,7 +180,7 @@ def watching() -> Trial:
 
 def reader_writes(t: Targets) -> Iterator[Trial]:
     """The reader against production, and against the playground."""
-    yield from (t1 for t1 in writes(t) if t.absent in t1.args and t1.args[0] != b"EVAL")
+    yield from (one for one in writes(t) if t.absent in one.args and one.args[0] != b"EVAL")
     yield from (trial for trial in powers(t) if trial.right != "select")
     yield _trial("publish to production", "publish", b"PUBLISH", t.absent, b"")
     yield _trial("run a script", "eval", b"EVAL", b"return 1", b"0")

@@ -86,6 +86,12 @@ def of_container(
     }
 
 
+def of_copy(project: str, service: Service) -> dict[str, str]:
+    """On a server of somebody's tests: enough to be found by project and service."""
+    own = {PROJECT: project, SERVICE: service.name, NUMBER: "1", ONE_OFF: "False"}
+    return {**own, REFERENCE: service.image}
+
+
 def of_network(project: str, resource: Resource) -> dict[str, str]:
     own = {PROJECT: project, NETWORK: resource.name, VERSION: COMPOSE_VERSION}
     return {**resource.labels, **own}

@@ -45,18 +45,18 @@ def check(session: Session, app: bool) -> None:
     with session.project.vault.rehearsal():
         for environment in BOTH:
             if not (environment == "production" and session.external):
-                _read(session, environment, app)
+                read(session, environment, app)
 
 
 def _plan(session: Session, environment: Environment, app: bool) -> plan.Plan:
     name = session.project.compose_project(environment)
-    file = _read(session, environment, app)
+    file = read(session, environment, app)
     if environment == "playground" and session.project.playground:
         file = _with_free_ports(file)
     return plan.plan(file, session.engine.observe(name), project=name)
 
 
-def _read(session: Session, environment: Environment, app: bool) -> compose.ComposeFile:
+def read(session: Session, environment: Environment, app: bool) -> compose.ComposeFile:
     """One Compose file, with the passwords that its env file holds or will hold."""
     project = session.project
     path = project.compose_file(environment)

@@ -8,11 +8,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
+import docker
 import psycopg
 import pytest
+import redis
 
+from sandbox.errors import ConfigError
 from sandbox.project import open_project
+from sandbox.testing import Copy
 from tests.e2e.world import Sandbox, made
+
+LABEL = "com.docker.compose.project"
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +184,28 @@ def test_a_killed_snapshot_and_a_killed_load_go_on(sandbox: Sandbox) -> None:
     )
     assert sandbox.json("load", "--snapshot", begun, "--yes")["rows"] == taken["rows"]
     assert "no load of snapshot" in sandbox.inv("load", "--resume", "--yes", code=2)
+
+
+def test_a_copy_for_somebodys_own_tests(sandbox: Sandbox) -> None:
+    """Servers of its own by testcontainers; production is not running while they are filled."""
+    with Copy(sandbox.config, stores=["postgres", "redis", "files"]) as copy:
+        with psycopg.connect(copy.variables["DATABASE_URL"], autocommit=True) as connection:
+            titles = connection.execute("SELECT id, title FROM videos ORDER BY id").fetchall()
+            assert titles
+            connection.execute("UPDATE videos SET title = 'oops'; DROP TABLE chunk_vectors")
+            client = redis.Redis.from_url(copy.variables["REDIS_URL"])
+            client.set(copy.variables["MOMENTRY_REDIS_PREFIX"] + "junk", 1)
+            copy.reset()
+            again = connection.execute("SELECT id, title FROM videos ORDER BY id").fetchall()
+            assert again == titles
+            assert connection.execute("SELECT count(*) FROM chunk_vectors").fetchone() != (0,)
+            assert not client.exists(copy.variables["MOMENTRY_REDIS_PREFIX"] + "junk")
+        client.close()
+        project = copy.project
+        assert docker.from_env().containers.list(filters={"label": f"{LABEL}={project}"})
+    assert not docker.from_env().containers.list(all=True, filters={"label": f"{LABEL}={project}"})
+
+
+def test_a_copy_without_a_snapshot_is_one_error(sandbox: Sandbox) -> None:
+    with pytest.raises(ConfigError, match="no snapshot"), Copy(sandbox.config, snapshot="1999"):
+        pass

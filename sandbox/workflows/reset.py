@@ -85,7 +85,9 @@ def reset(
                 check_amounts((k, s, markers[k]) for k, s in whole.items())
             if whole:
                 artifact = artifact_of(session.project, target)
+                _let_go(stores, changes)
                 notes += stage(session, artifact, whole)
+                changes |= _again(stores, changes)
         except BaseException:
             drop_staged(stores)
             raise
@@ -117,6 +119,18 @@ def _rewind(
     jobs = [(1, partial(one, kind, store)) for kind, store in stores.items()]
     transfer.run_all(jobs, threading.Event())
     return changes, reasons
+
+
+def _let_go(stores: dict[Kind, Store], changes: dict[Kind, Sequence[Change]]) -> None:
+    """A rewind of PostgreSQL holds writers back: not for as long as another store is loaded."""
+    if "postgres" in changes:
+        stores["postgres"].undo()
+
+
+def _again(
+    stores: dict[Kind, Store], changes: dict[Kind, Sequence[Change]]
+) -> dict[Kind, Sequence[Change]]:
+    return {"postgres": stores["postgres"].rewind()} if "postgres" in changes else {}
 
 
 def _target(project: Project, to: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pymongo
 import pytest
 import redis
@@ -124,4 +125,22 @@ def test_production_is_not_contacted_and_nothing_is_loaded(
         done = reset(session)
     assert done.notes == ()
     monkeypatch.undo()
+    assert changed(sandbox) == set()
+
+
+def test_what_changed_in_qdrant_is_loaded_whole_beside_the_rest(sandbox: Sandbox) -> None:
+    spoil(sandbox)
+    known = sandbox.variables()
+    path = f"{known['QDRANT_URL']}/collections/{known['QDRANT_COLLECTION']}/points"
+    answer = httpx.post(
+        f"{path}/delete?wait=true",
+        json={"filter": {}},
+        headers={"api-key": known["QDRANT_API_KEY"]},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    assert changed(sandbox) == set(KINDS)
+    with Session(open_project(sandbox.config), silent) as session:
+        done = reset(session)
+    assert [note.split(":")[0] for note in done.notes] == ["qdrant"]
     assert changed(sandbox) == set()

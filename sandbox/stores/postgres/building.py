@@ -32,6 +32,7 @@ class Builder:
         self._schema = schema
         self._loader = loader
         self._lock = threading.Lock()
+        self._late: list[Item] = []
         self.lost: list[str] = []
 
     def before(self) -> None:
@@ -50,16 +51,9 @@ class Builder:
     def after(self, sizes: Mapping[str, int]) -> None:
         """Keys and indexes, foreign keys, statistics of the planner, and then all that would only
         be in the way of these: triggers, policies. `sizes`: bytes by table, the largest first."""
-        late = self._together(self._design.keyed, sizes)
-        for item in (*self._design.attached, *self._foreign()):
-            self._need(item)
-        checks = [partial(self._query, query) for query in self._checks()]
-        analyses = [
-            partial(self._query, sql.SQL("ANALYZE {}").format(name(self._schema, table)))
-            for table in catalog.tables(self._loader(), self._schema)
-        ]
-        self._all([*checks, *analyses])
-        waiting = list(late)
+        with ThreadPoolExecutor(WORKERS) as pool:  # one, so that its connections serve twice
+            self._side_by_side(pool, sizes)
+        waiting = list(self._late)
         for item in self._design.after:
             self._need(item)
             if item.type in ("MATERIALIZED VIEW", "VIEW"):  # an index on it could not be made yet
@@ -71,7 +65,20 @@ class Builder:
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def _together(self, items: Sequence[Item], sizes: Mapping[str, int]) -> list[Item]:
+    def _side_by_side(self, pool: ThreadPoolExecutor, sizes: Mapping[str, int]) -> None:
+        self._late = self._together(pool, self._design.keyed, sizes)
+        for item in (*self._design.attached, *self._foreign()):
+            self._need(item)
+        checks = [partial(self._query, query) for query in self._checks()]
+        analyses = [
+            partial(self._query, sql.SQL("ANALYZE {}").format(name(self._schema, table)))
+            for table in catalog.tables(self._loader(), self._schema)
+        ]
+        _all(pool, [*checks, *analyses])
+
+    def _together(
+        self, pool: ThreadPoolExecutor, items: Sequence[Item], sizes: Mapping[str, int]
+    ) -> list[Item]:
         """Make the items side by side, those of large tables first; returns what has to wait."""
         waiting: list[Item] = []
 
@@ -87,7 +94,7 @@ class Builder:
                 with self._lock:
                     waiting.append(item)
 
-        self._all([partial(make, item) for item in sorted(items, key=size, reverse=True)])
+        _all(pool, [partial(make, item) for item in sorted(items, key=size, reverse=True)])
         return sorted(waiting, key=items.index)
 
     def _made(self, item: Item) -> bool:
@@ -177,16 +184,17 @@ class Builder:
     def _query(self, query: sql.Composed) -> None:
         self._loader().execute(query)
 
-    def _all(self, jobs: Sequence[Job]) -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            futures = [pool.submit(job) for job in jobs]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                raise
+
+def _all(pool: ThreadPoolExecutor, jobs: Sequence[Job]) -> None:
+    """Run the jobs; the first failure keeps those that have not begun from beginning."""
+    futures = [pool.submit(job) for job in jobs]
+    try:
+        for future in futures:
+            future.result()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
 
 
 def _unchecked(text: str) -> str:

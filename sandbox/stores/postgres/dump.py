@@ -84,15 +84,9 @@ def replaced(text: str, known: Mapping[str, str]) -> str:
     """Pieces of text replaced, but not inside strings, bodies and quoted names."""
     if not known:
         return text
-    made, start = [], 0
-    pattern_ = re.compile("|".join(rf"(?<![\w$.\"]){re.escape(old)}" for old in known))
-    for token in [*_TOKEN.finditer(text), None]:
-        end = token.start() if token and token["literal"] else len(text) if not token else None
-        if end is not None:
-            made.append(pattern_.sub(lambda match: known[match[0]], text[start:end]))
-            made.append(token[0] if token else "")
-            start = token.end() if token else end
-    return "".join(made)
+    wanted = "|".join(map(re.escape, known))
+    both = re.compile(rf"(?P<call>(?<![\w$.\"])(?:{wanted}))|{_TOKEN.pattern}", _TOKEN.flags)
+    return both.sub(lambda match: known[match[0]] if match["call"] else match[0], text)
 
 
 def split(found: list[Item]) -> tuple[list[Item], list[Item]]:

@@ -8,6 +8,7 @@ import struct
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import IO, cast
 
 import orjson
@@ -63,19 +64,23 @@ class _Reader:
         return b"".join(parts)
 
     def lines(self) -> Iterator[bytes]:
-        held = bytes(self._held)
-        for piece in self._pieces:
+        held = b""
+        for piece in chain([bytes(self._held)], self._pieces):
             *whole, held = (held + piece).split(b"\n")
             yield from whole
         if held:
             yield held
+
+    def put_back(self, data: bytes) -> None:
+        self._held = memoryview(data + bytes(self._held))
 
 
 def _copied(reader: _Reader) -> Iterator[bytes]:
     """Rows of PostgreSQL's COPY, binary or text. Several slices are several streams in a row."""
     head = reader.read(len(SIGNATURE))
     if head != SIGNATURE:
-        yield from _from(head, reader)
+        reader.put_back(head)
+        yield from reader.lines()
         return
     while head == SIGNATURE:
         reader.read(4)
@@ -87,15 +92,6 @@ def _copied(reader: _Reader) -> Iterator[bytes]:
                 row += [size, reader.read(max(_long.unpack(size)[0], 0))]
             yield b"".join(row)
         head = reader.read(len(SIGNATURE))
-
-
-def _from(head: bytes, reader: _Reader) -> Iterator[bytes]:
-    """Lines of text whose first bytes were read already."""
-    lines = reader.lines()
-    *whole, last = head.split(b"\n")
-    yield from whole
-    yield last + next(lines, b"")
-    yield from lines
 
 
 def _documents(reader: _Reader) -> Iterator[bytes]:

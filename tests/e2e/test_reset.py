@@ -144,3 +144,23 @@ def test_what_changed_in_qdrant_is_loaded_whole_beside_the_rest(sandbox: Sandbox
         done = reset(session)
     assert [note.split(":")[0] for note in done.notes] == ["qdrant"]
     assert changed(sandbox) == set()
+
+
+def test_a_named_baseline_holds_what_a_developer_made(sandbox: Sandbox) -> None:
+    if not changed(sandbox):
+        spoil(sandbox)
+    sandbox.inv("baseline", "save", "bug-7")
+    sandbox.inv("baseline", "tag", "loaded", "first")
+    listed = {one["name"]: one for one in sandbox.json("baseline")["baselines"]}
+    assert listed["bug-7"]["bytes"] > 0 == listed["first"]["bytes"]  # hard links to the snapshot
+    sandbox.inv("reset", "--yes")
+    assert sandbox.json("diff") == {"changes": []}
+    sandbox.inv("reset", "--to", "bug-7", "--yes")
+    assert sandbox.query("SELECT count(*) FROM junk") == [(0,)]
+    assert (Path(sandbox.variables()["MOMENTRY_OUTPUT_DIR"]) / "junk").exists()
+    sandbox.query("DROP TABLE junk")
+    sandbox.inv("reset", "--yes")  # to what was put there last
+    assert sandbox.query("SELECT count(*) FROM junk") == [(0,)]
+    sandbox.inv("reset", "--to", "first", "--yes")
+    assert sandbox.query("SELECT to_regclass('junk')") == [(None,)]
+    assert sandbox.json("baseline", "prune", "--yes")["removed"] == ["bug-7"]

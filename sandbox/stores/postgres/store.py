@@ -14,7 +14,7 @@ from sandbox.contract import Access, Tool
 from sandbox.errors import SandboxError
 from sandbox.model import Change, Dataset, Identity, Marker, Space
 from sandbox.stores.postgres import catalog as present
-from sandbox.stores.postgres import ddl, keeping
+from sandbox.stores.postgres import ddl, keeping, watching
 from sandbox.stores.postgres.building import Builder
 from sandbox.stores.postgres.rewinding import Rewinder
 from sandbox.stores.postgres.session import (
@@ -120,7 +120,7 @@ class PostgresStore(PostgresSource):
         with self._doing("building keys and indexes"):
             builder.lost.clear()
             builder.after(self._sizes)
-            if marker.baseline:
+            if marker.baseline and not watching.lacking(self.connection):
                 keeping.keep(
                     self._side_by_side,
                     self.connection,

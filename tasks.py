@@ -1,5 +1,5 @@
-"""The commands, as `./inv --list` names them: the tool's stand in sandbox/commands/, those of the demo
-and of the project itself here."""
+"""The commands, as `./inv --list` names them. Those of the tool stand in sandbox/commands/, those of
+the demo and of the project itself here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The commands, as `./inv --list` names them. Those of the tool stand in sandbox/commands/, those of
-the demo and of the project itself here."""
+"""The commands, as `./inv --list` names them. The tool's own stand in sandbox/commands/, here those
+of the demo and of the project itself."""
 
 from __future__ import annotations
 

@@ -218,7 +218,9 @@ class _Change:
         is known by its container, which has no volume and stands upon this playground's image."""
         try:
             marker = _ask(self._session, kind)
-        except Unreachable as error:
+        except Refused:
+            raise
+        except SandboxError as error:
             self._session.report(Warned(message=f"{kind} is put back unseen: {error.message}"))
             return
         if marker is not None:
@@ -239,7 +241,7 @@ class _Change:
                     marker = _ask(self._session, kind)
                     break
                 problem: SandboxError = Unreachable(f"the new {kind} does not answer")
-            except (Unreachable, Refused) as error:  # a login may come after the port
+            except SandboxError as error:  # it still reads its data, or has no logins yet
                 problem = error
             if time.monotonic() - began > READY_WITHIN:
                 raise problem

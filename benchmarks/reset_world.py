@@ -223,8 +223,8 @@ def settled(made: World) -> None:
 
 
 def timed_reset(made: World) -> dict[str, float]:
-    """Change, reset, ask, when the machine is at rest. `command`: seconds of the command; `answered`: until every store has
-    answered as before the change."""
+    """Change, reset, ask, when the machine is at rest. `command`: seconds of the command;
+    `answered`: until every store has answered as before the change."""
     with made.clients() as clients:
         clients.change(made.amounts)
         changed = clients.ask()

@@ -128,3 +128,6 @@ def remove(project: str) -> None:
             network.remove()
     for volume in client.volumes.list(filters={"name": project}):
         volume.remove(force=True)
+    for image in client.images.list(f"sandbox-baseline/{project}-playground"):
+        with suppress(NotFound, APIError):  # a newer one stood upon it, and took it along
+            client.images.remove(image.id, force=True)

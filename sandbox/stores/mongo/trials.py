@@ -80,19 +80,20 @@ def joins(there: Target, home: Target) -> Iterator[Trial]:
     """Stages at home that name the other database. MongoDB's own service aside, no server reads
     across databases: one that does not take the form has no such way."""
     other = {"db": there.database, "coll": there.present}
-    chain = {"startWith": "$_id", "connectFromField": "a", "connectToField": "a", "as": "x"}
+    few = {"pipeline": [{"$limit": 1}]}
+    chain = {"startWith": "$_id", "connectFromField": "a", "connectToField": "_id", "maxDepth": 0}
     for name, across, at_home in (
-        ("$lookup", {"from": other, "pipeline": [], "as": "x"},
-         {"from": home.present, "pipeline": [], "as": "x"}),
-        ("$unionWith", other, {"coll": home.present}),
-        ("$graphLookup", {"from": other, **chain}, {"from": home.present, **chain}),
+        ("$lookup", {"from": other, **few, "as": "x"}, {"from": home.present, **few, "as": "x"}),
+        ("$unionWith", {**other, **few}, {"coll": home.present, **few}),
+        ("$graphLookup", {"from": other, **chain, "as": "x"},
+         {"from": home.present, **chain, "as": "x"}),
     ):  # fmt: skip
         yield Trial(
             tried=f"{name} into {there.what}",
             needs=((there.database, "find"),),
             database=home.database,
-            command=stage(home.present, name, across),
-            home=(home.database, stage(home.present, name, at_home)),
+            command=_of_one(home.present, name, across),
+            home=(home.database, _of_one(home.present, name, at_home)),
         )
 
 
@@ -188,6 +189,12 @@ def pipelines(there: Target, home: Target, *, at_home: bool) -> Iterator[Trial]:
 
 def stage(collection: str | int, name: str, value: Any) -> Command:
     return {"aggregate": collection, "pipeline": [{name: value}], "cursor": {}}
+
+
+def _of_one(collection: str, name: str, value: Any) -> Command:
+    """A stage over one document: a probe must cost a large production nothing."""
+    pipeline = [{"$limit": 1}, {name: value}, {"$limit": 1}]
+    return {"aggregate": collection, "pipeline": pipeline, "cursor": {}}
 
 
 def _bulk(target: Target) -> Command:

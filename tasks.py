@@ -3,6 +3,7 @@ of the demo and of the project itself."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -106,7 +107,9 @@ def test(context: Context, only: str = "", yes: bool = False) -> None:
         raise ConfigError(f"there are no tests called {only!r}", where="--only")
     if only != "unit":
         engine_for(Console(), yes)
-    _python(context, "pytest", *([f"tests/{only}"] if only else []))
+    # A file's tests stay together, since they share servers; most of the time is waiting for these.
+    side_by_side = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    _python(context, "pytest", *side_by_side, *([f"tests/{only}"] if only else []))
 
 
 @task

@@ -24,7 +24,7 @@ from sandbox.report import Report, Warned
 from sandbox.report import Step as Done
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,40}$")
-FREEZING = "freezing"  # a tag that stands while servers are stopped for a baseline
+FREEZING = "freezing."  # begins a tag that stands while a server is stopped for a baseline
 DEPTH = 3  # baselines upon baselines, before one is copied onto the plain image
 KILLED = 137  # exit code after SIGKILL
 
@@ -97,7 +97,6 @@ class Baselines:
         found = {one: cloning.container(self._client, self._project, one) for one in services}
         for service, attributes in found.items():
             cloning.refuse_volumes(attributes, service, self._project)
-        first = next(iter(found.values()))
         facts = {
             labels.BASELINE: name,
             labels.GENERATION: secrets.token_hex(4),
@@ -106,14 +105,15 @@ class Baselines:
             labels.SNAPSHOT: snapshot,
             labels.CREATED: datetime.now(UTC).isoformat(),
         }
-        self._api.tag(first["Image"], self._repository, FREEZING)
+        for service, attributes in found.items():
+            self._api.tag(attributes["Image"], self._repository, _mark(service, attributes))
         try:
             each(found, lambda _, one: self._stop(one))
             meanwhile(facts[labels.GENERATION])
             made = each(found, lambda key, one: self._keep(key, one, facts))
+            self._give_names(made, name, facts[labels.GENERATION])
         finally:
-            each(found, lambda _, one: self._start(one))
-            self._untag(FREEZING)
+            each(found, self._start)
         report(Done(name=f"baseline {name}", detail=", ".join(services)))
         baseline = Baseline(
             name=name,
@@ -130,8 +130,7 @@ class Baselines:
         check_name(new)
         for one in self.all():
             if one.name == name:
-                for service, image in one.images.items():
-                    self._api.tag(image, self._repository, _tag(service, new, one.generation))
+                self._give_names(one.images, new, one.generation)
                 made = replace(one, name=new)
                 self._replaced(made)
                 return made
@@ -145,19 +144,26 @@ class Baselines:
         return gone
 
     def resume(self, report: Report) -> None:
-        """After an interrupted freeze: the servers run again, its half-made images are gone."""
-        try:
-            self._client.images.get(f"{self._repository}:{FREEZING}")
-        except ImageNotFound:
+        """After an interrupted freeze: its servers run again, its half-made images are gone."""
+        marks = self._marks()
+        if not marks:
             return
-        filters = {"label": f"{labels.PROJECT}={self._project}", "status": "exited"}
-        for one in self._api.containers(all=True, filters=filters):
-            if labels.in_place(one["Names"][0].lstrip("/")):
-                self._api.start(one["Id"])
+        each(marks, lambda mark, service: self._restart(mark, service))
         self._collect()
-        self._untag(FREEZING)
         message = "an interrupted baseline was thrown away; the servers run again"
         report(Warned(message=message))
+
+    def _marks(self) -> dict[str, str]:
+        """Tag -> service, of those that a freeze may have stopped and not started again."""
+        front = f"{self._repository}:{FREEZING}"
+        names = [
+            name for image in self._api.images(self._repository) for name in image["RepoTags"] or ()
+        ]
+        return {
+            name.rpartition(":")[2]: name.removeprefix(front).rpartition(".")[0]
+            for name in names
+            if name.startswith(front)
+        }
 
     # --- one service -----------------------------------------------------------------------------
 
@@ -170,20 +176,32 @@ class Baselines:
                 hint="give it a longer stop_grace_period in the Compose file",
             )
 
-    def _start(self, attributes: Mapping[str, Any]) -> None:
+    def _start(self, service: str, attributes: Mapping[str, Any]) -> None:
         self._api.start(attributes["Id"])
         watching.healthy(self._client, attributes["Id"], attributes["Name"].lstrip("/"))
+        self._untag(_mark(service, attributes))
+
+    def _restart(self, mark: str, service: str) -> None:
+        """The engine still does what a killed process had asked it for: a server that seems to run
+        may be about to stop. To stop it once more returns when that stop is through. One that has
+        been started since is let alone: it may not listen to signals yet."""
+        with contextlib.suppress(NotFound):  # taken down meanwhile
+            name = containers.container_name(self._project, service)
+            attributes = self._api.inspect_container(name)
+            if _mark(service, attributes) == mark:
+                containers.stop(self._client, attributes["Id"])
+            self._start(service, attributes)
+        self._untag(mark)
 
     def _keep(self, service: str, attributes: Mapping[str, Any], facts: Mapping[str, str]) -> str:
-        """Commit one stopped container. The image keeps command, environment and labels."""
+        """Commit one stopped container. The image keeps command, environment and labels; it has no
+        name, so that one of a killed process, which may hold what was written since, never counts.
+        """
         own = {**facts, labels.SERVICE: service}
         changes = [f'LABEL {key}="{value}"' for key, value in own.items()]
-        tag = _tag(service, facts[labels.BASELINE], facts[labels.GENERATION])
         deep = sum(1 for _ in self._own(attributes["Image"])) >= DEPTH
         with cloning.shallow(self._client, attributes, deep) as source:
-            made = self._api.commit(
-                source, repository=self._repository, tag=tag, pause=False, changes=changes
-            )
+            made = self._api.commit(source, pause=False, changes=changes)
         return str(made["Id"])
 
     def _own(self, image: str) -> Iterator[tuple[str, int]]:
@@ -235,6 +253,11 @@ class Baselines:
                 )
         return sorted(found, key=lambda one: one.created)
 
+    def _give_names(self, images: Mapping[str, str], name: str, generation: str) -> None:
+        """With the last one the baseline is whole."""
+        for service, image in images.items():
+            self._api.tag(image, self._repository, _tag(service, name, generation))
+
     def _replaced(self, new: Baseline) -> None:
         """Another state has its name now."""
         self._forget(lambda one: one.name == new.name and one.generation != new.generation)
@@ -265,8 +288,9 @@ class Baselines:
 
     def _untag(self, tag: str) -> None:
         """Take a name away; the image stays where a container needs it."""
+        extra = tag.startswith(FREEZING)
         with contextlib.suppress(ImageNotFound):
-            self._api.remove_image(f"{self._repository}:{tag}", force=True, noprune=tag == FREEZING)
+            self._api.remove_image(f"{self._repository}:{tag}", force=True, noprune=extra)
 
 
 def require(client: docker.DockerClient, project: str, service: str, image: str) -> None:
@@ -286,6 +310,11 @@ def each(found: Mapping[str, Any], job: Callable[[str, Any], Any]) -> dict[str, 
     with ThreadPoolExecutor(max(len(found), 1)) as pool:
         futures = {key: pool.submit(job, key, one) for key, one in found.items()}
     return {key: future.result() for key, future in futures.items()}
+
+
+def _mark(service: str, attributes: Mapping[str, Any]) -> str:
+    """Names a server, and which of its runs is to end."""
+    return f"{FREEZING}{service}.{re.sub('[^0-9]', '', attributes['State']['StartedAt'])}"
 
 
 def _tag(service: str, name: str, generation: str) -> str:

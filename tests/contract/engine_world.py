@@ -71,7 +71,9 @@ engine.apply(plan(file, engine.observe(given["project"]), project=given["project
 TWO_SLEEPERS = f"""
 x-sleeper: &sleeper
   image: {BASE}
-  command: sh -c 'mkdir -p /var/lib/sandbox; trap exit TERM; while :; do sleep 0.05; done'
+  command: >-
+    sh -c 'mkdir -p /var/lib/sandbox; trap "test ! -e /data/slow || sleep 1; exit" TERM;
+    while :; do sleep 0.05; done'
   tmpfs: [/data]
   healthcheck: {{test: test -d /var/lib/sandbox, interval: 30s}}
 services:
@@ -79,7 +81,7 @@ services:
   two: {{<<: *sleeper}}
 """
 DYING = """
-import threading
+import threading, time
 calls, lock = [0], threading.Lock()
 def dying(name):
     real = getattr(type(engine.client.api), name)
@@ -87,6 +89,7 @@ def dying(name):
         with lock:
             calls[0] += 1
             if calls[0] == given["at"]:
+                time.sleep(0.2)  # by then the engine has heard of the calls before
                 os.kill(os.getpid(), 9)
         return real(*arguments, **options)
     setattr(type(engine.client.api), name, call)

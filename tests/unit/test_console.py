@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import time
 from sandbox import console as shown
 from sandbox.report import Progress
 
-shown.PLAIN_EVERY = 0.15
+shown.PLAIN_EVERY = 0.4
 console = shown.Console()
 with console.progress():
     for step in range(1, 6):
@@ -21,7 +22,7 @@ with console.progress():
             moved = rows * step // 5
             console.report(Progress(task="load", store=store, rows=moved, total_rows=rows,
                                     bytes=moved * 1_000_000, done=step == 5))
-        time.sleep(0.1)
+        time.sleep(0.25)
 """
 
 
@@ -39,7 +40,8 @@ def test_bars_on_a_terminal_with_rate_and_time_left() -> None:
     os.close(reader)
     text = seen.decode()
     assert "load postgres" in text and "load files" in text
-    assert "MB/s" in text and "GB/s" in text and " 80 %" in text and "0:0" in text
+    assert re.search(r"\d [kMG]B/s", text) and "0:0" in text
+    assert re.search(r" [1-9]\d %", text)  # on its way, and not only begun or ended
     assert "\x1b[1A" in text  # the bars are drawn over one another, not one below the other
 
 

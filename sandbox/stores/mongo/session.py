@@ -51,8 +51,8 @@ def connect(access: Access) -> Client:
         "directConnection": True,
         "serverSelectionTimeoutMS": WITHIN_MS,
         "connectTimeoutMS": WITHIN_MS,
-        # A server that is busy with one long command may leave heartbeats unanswered, upon which the
-        # driver would cancel that command. What is gone is noticed by the command itself.
+        # A server that is busy with one long command may leave heartbeats unanswered, upon which
+        # the driver would cancel that command. What is gone is noticed by the command itself.
         "serverMonitoringMode": "poll",
         "heartbeatFrequencyMS": 600_000,
         "appname": "sandbox",

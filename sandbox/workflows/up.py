@@ -10,7 +10,7 @@ from sandbox.errors import ConfigError
 from sandbox.layout import Place
 from sandbox.model import Environment
 from sandbox.project import locked
-from sandbox.workflows import servers
+from sandbox.workflows import dedicated, servers
 from sandbox.workflows.env import write_env
 from sandbox.workflows.isolate import isolate
 from sandbox.workflows.prune import remove_all
@@ -34,6 +34,8 @@ def up(session: Session, *, app: bool = False, dry_run: bool = False) -> Started
             steps = tuple(f"write {c.file}: {', '.join(c.added)}" for c in changes if c.added)
             return Started(steps=steps + servers.steps(servers.plans(session, app)))
     with locked(session.project):
+        if session.project.layout == "dedicated":
+            dedicated.mend(session)  # what was killed may have left servers stopped, or stopping
         write_env(session)  # passwords, before the servers are made with them
         plans = servers.plans(session, app)
         servers.apply(session, plans)

@@ -280,6 +280,7 @@ def test_a_marker_of_another_project_is_refused(world: World) -> None:
 
 KILLED = """
 import os, signal, sys
+from sandbox.engine.baselines import Baselines
 from sandbox.engine.swapping import Swap
 from sandbox.project import open_project
 from sandbox.report import silent
@@ -291,20 +292,16 @@ from sandbox.workflows.session import Session
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 
-where = {"before": (Swap, "_exchange"), "between": (Store, "swap"),
-         "after": (dedicated._Change, "end")}
+where = {"kept": (Baselines, "_keep"), "before": (Swap, "_exchange"),
+         "between": (Store, "swap"), "after": (dedicated._Change, "end")}
 owner, name = where[sys.argv[2]]
 setattr(owner, name, die)
 with Session(open_project(sys.argv[1]), silent) as session:
-    reset(session)
+    dedicated.keep(session, "half") if name == "_keep" else reset(session)
 """
 
 
-@pytest.mark.parametrize("where", ["before", "between", "after"])
-def test_killed_anywhere_it_is_the_old_or_the_new_one_whole(world: World, where: str) -> None:
-    world.sandbox.query("UPDATE videos SET title = 'mine'")
-    mine = world.files() / "output_dev" / "mine"
-    mine.write_text("mine")
+def killed(world: World, where: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(world.sandbox.config), where],
         cwd=ROOT,
@@ -314,12 +311,32 @@ def test_killed_anywhere_it_is_the_old_or_the_new_one_whole(world: World, where:
         check=False,
     )
     assert done.returncode == -9, done.stderr
+
+
+@pytest.mark.parametrize("where", ["before", "between", "after"])
+def test_killed_anywhere_it_is_the_old_or_the_new_one_whole(world: World, where: str) -> None:
+    world.sandbox.query("UPDATE videos SET title = 'mine'")
+    mine = world.files() / "output_dev" / "mine"
+    mine.write_text("mine")
+    killed(world, where)
     changed = world.sandbox.json("diff")["changes"]  # the next command finishes or undoes
     titles = world.sandbox.query("SELECT DISTINCT title FROM videos WHERE title = 'mine'")
     old = where != "after"
     assert (titles == [("mine",)], mine.exists()) == (old, old)
     assert {one["store"] for one in changed} == ({"postgres", "files"} if old else set())
     assert world.sandbox.json("up")["steps"] == []
+
+
+def test_killed_while_its_servers_stand_still_they_run_after_the_next_command(
+    world: World,
+) -> None:
+    reset(world)
+    before = world.everything()
+    killed(world, "kept")
+    assert {world.container(kind).status for kind in PORTS} == {"exited"}
+    assert world.sandbox.json("up")["steps"] == []
+    assert world.everything() == before
+    assert "half" not in world.sandbox.inv("baseline")
 
 
 def test_names_one_store_and_a_safety_net(world: World) -> None:

@@ -24,7 +24,7 @@ from sandbox.masking.keep import KEEP
 from sandbox.project import Project, locked
 from sandbox.stores.files import pristine
 from sandbox.workflows import dedicated
-from sandbox.workflows.load import recover
+from sandbox.workflows.recovery import recover
 from sandbox.workflows.session import Session
 
 ACTIONS = ("list", "save", "tag", "prune")

@@ -19,11 +19,11 @@ from sandbox.engine import Baseline
 from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.layout import Place
 from sandbox.model import FilesSpace, Kind, Marker
-from sandbox.project import Project, locked
+from sandbox.project import Project
 from sandbox.report import Step, Warned, silent
 from sandbox.stores import backend
 from sandbox.stores.files import pristine
-from sandbox.workflows.load import Loaded, check_marker, recover
+from sandbox.workflows.guards import check_marker
 from sandbox.workflows.session import Session
 
 LOADED = "loaded"  # the baseline that a load leaves
@@ -99,39 +99,32 @@ def sweep_files(session: Session) -> None:
             shutil.rmtree(child)
 
 
-def reset(session: Session, baseline: Baseline, kinds: Sequence[Kind] = ()) -> Loaded:
+def put_back(session: Session, baseline: Baseline, kinds: Sequence[Kind] = ()) -> None:
     """Put `baseline` in place, of all stores or of `kinds`, and nothing where one of them is marked
-    as another's: Refused. A whole reset is what the next one returns to."""
-    began = time.monotonic()
-    with locked(session.project):
-        recover(session)
-        present = session.project.state().loaded
-        target = present if kinds else baseline.snapshot or baseline.name
-        wanted = services(session, kinds)
-        images = {service: baseline.images[service] for service in wanted}
-        with ThreadPoolExecutor(len(wanted) + 1) as pool:
-            change = _Change(session, baseline, target, tuple(wanted.values()), kinds, pool)
-            try:
-                change.prepare()
-                if images:
-                    session.engine.swap_in(
-                        project_of(session),
-                        images,
-                        begin=change.begin,
-                        ready=change.ready,
-                        report=silent,
-                    )
-                else:
-                    change.begin("")
-                    change.ready()
-            except BaseException:
-                change.leave()
-                raise
-            change.end()
-    seconds = time.monotonic() - began
-    session.report(Step(name="reset", detail=baseline.name, seconds=seconds))
-    rows: dict[str, int | None] = {place.kind: None for place in session.places(kinds)}
-    return Loaded(snapshot=baseline.snapshot or baseline.name, rows=rows, notes=(), seconds=seconds)
+    as another's: Refused. A whole one is what the next reset returns to. Call with the project
+    locked, and after `mend`."""
+    target = session.project.state().loaded if kinds else baseline.snapshot or baseline.name
+    wanted = services(session, kinds)
+    images = {service: baseline.images[service] for service in wanted}
+    with ThreadPoolExecutor(len(wanted) + 1) as pool:
+        change = _Change(session, baseline, target, tuple(wanted.values()), kinds, pool)
+        try:
+            change.prepare()
+            if images:
+                session.engine.swap_in(
+                    project_of(session),
+                    images,
+                    begin=change.begin,
+                    ready=change.ready,
+                    report=silent,
+                )
+            else:
+                change.begin("")
+                change.ready()
+        except BaseException:
+            change.leave()
+            raise
+        change.end()
 
 
 def mend(session: Session, *, quietly: bool = False) -> bool:

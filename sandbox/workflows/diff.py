@@ -24,7 +24,8 @@ from sandbox.model import KINDS, Change, Dataset, FilesSpace, Kind
 from sandbox.project import locked
 from sandbox.stores import backend
 from sandbox.workflows import dedicated
-from sandbox.workflows.load import check_own, recover
+from sandbox.workflows.guards import check_own
+from sandbox.workflows.recovery import recover
 from sandbox.workflows.session import Session
 
 MOMENTARY = ("cut_ms",)  # options that tell of the reading, not of what is read

@@ -10,11 +10,37 @@ from collections.abc import Iterable
 from sandbox.contract import Store
 from sandbox.errors import Refused
 from sandbox.model import Kind, Marker
+from sandbox.project import Project
 from sandbox.stores import backend
 from sandbox.workflows.session import Session
 
 FAR_MORE = 10  # times what the last load left
 FEW = 10_000  # rows: so many are nobody's treasure
+
+
+def check_own(project: Project, kind: Kind, store: Store) -> Marker:
+    """The marker over the store's own connection: it must be this project's playground (P6)."""
+    return check_marker(project, kind, store.marker())
+
+
+def check_marker(project: Project, kind: Kind, marker: Marker | None) -> Marker:
+    """Raises Refused unless the marker is this playground's."""
+    where = f"{kind} {project.settings.project}"
+    if marker is None:
+        raise Refused(
+            f"the playground's {kind} has no marker; it may not be ours",
+            where=where,
+            hint="./inv isolate makes the space and its marker",
+        )
+    ours = (project.settings.project, "playground", project.playground)
+    if (marker.project, marker.environment, marker.playground) != ours:
+        whose = " ".join(filter(None, (marker.environment, marker.playground)))
+        raise Refused(
+            f"the space is marked as {whose} of {marker.project}; nothing was changed",
+            where=where,
+            hint="look at the addresses and logins in the env files",
+        )
+    return marker
 
 
 def check_amounts(markers: Iterable[tuple[Kind, Store, Marker]]) -> None:

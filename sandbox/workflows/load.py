@@ -1,8 +1,7 @@
-"""An artifact into the playground, and what an interrupted load or reset needs afterwards."""
+"""An artifact into the playground: beside what is there, then in its place, all stores or none."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import threading
 import time
@@ -14,11 +13,13 @@ from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.artifact import Artifact
 from sandbox.contract import Store
-from sandbox.errors import ConfigError, Refused, SandboxError
+from sandbox.errors import ConfigError, SandboxError
 from sandbox.model import Kind, Marker
 from sandbox.project import Project, locked
 from sandbox.report import Step, Warned
-from sandbox.workflows.guards import check_amounts
+from sandbox.workflows import dedicated
+from sandbox.workflows.guards import check_amounts, check_own
+from sandbox.workflows.recovery import drop_staged, recover, settle
 from sandbox.workflows.session import Session
 
 if TYPE_CHECKING:
@@ -81,8 +82,6 @@ def keep_loaded(session: Session, snapshot: str, kinds: Sequence[Kind] = ()) -> 
     """In servers of its own the playground's baseline is kept as images of them."""
     if session.project.layout != "dedicated":
         return
-    from sandbox.workflows import dedicated  # which builds on this module
-
     if kinds:
         message = "the stores that were not loaded are kept in the baseline as they are now"
         session.report(Warned(message=message))
@@ -121,66 +120,6 @@ def _resumable(project: Project, artifact: Artifact) -> tuple[Kind, ...]:
             hint="./inv load begins one",
         )
     return state.staged
-
-
-def recover(session: Session, *, keep: Sequence[Kind] = ()) -> None:
-    """Finish or undo what was interrupted, over all stores: where the last one is in place all are,
-    otherwise every store goes back to its old space, whole. What a load has finished beside the
-    present spaces goes, but for the stores of `keep`."""
-    if session.project.layout == "dedicated":
-        from sandbox.workflows import dedicated  # which builds on this module
-
-        if dedicated.mend(session):
-            return
-    state = session.project.state()
-    if not keep and state.staging:
-        drop_staged(session.stores(state.staged))
-        session.project.remember(staging="", staged=())
-    if not state.swapping:
-        return
-    at = session.at(state.moving) if state.moving else session
-    stores = at.stores(state.swapping)
-    finished = bool(state.resetting) and stores[state.swapping[-1]].swapped()
-    if not finished:
-        transfer.undo(stores)
-    settle(stores)
-    if finished:
-        session.project.remember(swapping=(), resetting="", loaded=state.resetting)
-        message = "an interrupted reset was finished; the playground is as it was loaded"
-    else:
-        session.project.remember(swapping=(), resetting="", moving=None)
-        message = "an interrupted swap was undone; the playground is as it was"
-    session.report(Warned(message=message))
-
-
-def settle(stores: Mapping[Kind, Store]) -> None:
-    """Drop what a command left that was killed when all was in place and not yet cleared away."""
-    transfer.run_all([(1, store.settle) for store in stores.values()], threading.Event())
-
-
-def check_own(project: Project, kind: Kind, store: Store) -> Marker:
-    """The marker over the store's own connection: it must be this project's playground (P6)."""
-    return check_marker(project, kind, store.marker())
-
-
-def check_marker(project: Project, kind: Kind, marker: Marker | None) -> Marker:
-    """Raises Refused unless the marker is this playground's."""
-    where = f"{kind} {project.settings.project}"
-    if marker is None:
-        raise Refused(
-            f"the playground's {kind} has no marker; it may not be ours",
-            where=where,
-            hint="./inv isolate makes the space and its marker",
-        )
-    ours = (project.settings.project, "playground", project.playground)
-    if (marker.project, marker.environment, marker.playground) != ours:
-        whose = " ".join(filter(None, (marker.environment, marker.playground)))
-        raise Refused(
-            f"the space is marked as {whose} of {marker.project}; nothing was changed",
-            where=where,
-            hint="look at the addresses and logins in the env files",
-        )
-    return marker
 
 
 def stage(
@@ -244,10 +183,3 @@ def swap(
         project.remember(swapping=(), resetting="", loaded=target, staging="", staged=())
 
     transfer.swap(stores, begin=begin, end=end, last="postgres")
-
-
-def drop_staged(stores: dict[Kind, Store]) -> None:
-    """Best effort, while another error is on its way: the next load drops what stays."""
-    for store in stores.values():
-        with contextlib.suppress(Exception):
-            store.settle()

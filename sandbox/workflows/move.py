@@ -22,8 +22,9 @@ from sandbox.project import locked
 from sandbox.report import Step, Warned
 from sandbox.workflows import servers
 from sandbox.workflows.env import write_env, write_passwords
+from sandbox.workflows.guards import check_own
 from sandbox.workflows.isolate import Isolated, each
-from sandbox.workflows.load import check_own, drop_staged, recover
+from sandbox.workflows.recovery import drop_staged, recover
 from sandbox.workflows.session import Session
 
 

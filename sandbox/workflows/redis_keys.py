@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from sandbox.stores.redis import Store
 from sandbox.stores.redis.session import Names
-from sandbox.workflows.load import check_own
+from sandbox.workflows.guards import check_own
 from sandbox.workflows.session import Session
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from sandbox import transfer
 from sandbox.contract import Store
+from sandbox.engine import Baseline
 from sandbox.errors import ConfigError, NoBaseline
 from sandbox.model import Change, Kind
 from sandbox.project import Project, locked
@@ -21,18 +22,9 @@ from sandbox.report import Step, Warned
 from sandbox.workflows import dedicated
 from sandbox.workflows.baselines import artifact_of, save
 from sandbox.workflows.diff import diff
-from sandbox.workflows.guards import check_amounts
-from sandbox.workflows.load import (
-    Loaded,
-    check_own,
-    drop_staged,
-    keep_loaded,
-    planned,
-    recover,
-    settle,
-    stage,
-    swap,
-)
+from sandbox.workflows.guards import check_amounts, check_own
+from sandbox.workflows.load import Loaded, keep_loaded, planned, stage, swap
+from sandbox.workflows.recovery import drop_staged, recover, settle
 from sandbox.workflows.session import Session
 
 SAFETY = "safety"
@@ -64,7 +56,7 @@ def reset(
     if session.project.layout == "dedicated":
         baseline = dedicated.find(session, to)
         if baseline is not None:
-            return dedicated.reset(session, baseline, kinds)
+            return _reset_servers(session, baseline, kinds)
         message = "no baseline of it is kept; its snapshot is loaded, which takes longer"
         session.report(Warned(message=message))
     started = time.monotonic()
@@ -101,6 +93,18 @@ def reset(
     for kind in whole:
         rows[kind] = sum(dataset.rows for dataset in artifact.datasets(kind))
     return Loaded(snapshot=target, rows=rows, notes=tuple(notes), seconds=seconds)
+
+
+def _reset_servers(session: Session, baseline: Baseline, kinds: Sequence[Kind]) -> Loaded:
+    """In servers of its own they change places whole."""
+    began = time.monotonic()
+    with locked(session.project):
+        recover(session)
+        dedicated.put_back(session, baseline, kinds)
+    seconds = time.monotonic() - began
+    session.report(Step(name="reset", detail=baseline.name, seconds=seconds))
+    rows: dict[str, int | None] = {place.kind: None for place in session.places(kinds)}
+    return Loaded(snapshot=baseline.snapshot or baseline.name, rows=rows, notes=(), seconds=seconds)
 
 
 def _rewind(

@@ -281,7 +281,6 @@ def test_a_marker_of_another_project_is_refused(world: World) -> None:
 KILLED = """
 import os, signal, sys
 from sandbox.engine.baselines import Baselines
-from sandbox.engine.swapping import Swap
 from sandbox.project import open_project
 from sandbox.report import silent
 from sandbox.stores.files.store import Store
@@ -292,8 +291,8 @@ from sandbox.workflows.session import Session
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 
-where = {"kept": (Baselines, "_keep"), "before": (Swap, "_exchange"),
-         "between": (Store, "swap"), "after": (dedicated._Change, "end")}
+where = {"kept": (Baselines, "_keep"), "between": (Store, "swap"),
+         "after": (dedicated._Change, "end")}
 owner, name = where[sys.argv[2]]
 setattr(owner, name, die)
 with Session(open_project(sys.argv[1]), silent) as session:
@@ -313,7 +312,7 @@ def killed(world: World, where: str) -> None:
     assert done.returncode == -9, done.stderr
 
 
-@pytest.mark.parametrize("where", ["before", "between", "after"])
+@pytest.mark.parametrize("where", ["between", "after"])
 def test_killed_anywhere_it_is_the_old_or_the_new_one_whole(world: World, where: str) -> None:
     world.sandbox.query("UPDATE videos SET title = 'mine'")
     mine = world.files() / "output_dev" / "mine"
@@ -330,7 +329,6 @@ def test_killed_anywhere_it_is_the_old_or_the_new_one_whole(world: World, where:
 def test_killed_while_its_servers_stand_still_they_run_after_the_next_command(
     world: World,
 ) -> None:
-    reset(world)
     before = world.everything()
     killed(world, "kept")
     assert {world.container(kind).status for kind in PORTS} == {"exited"}
@@ -340,7 +338,6 @@ def test_killed_while_its_servers_stand_still_they_run_after_the_next_command(
 
 
 def test_names_one_store_and_a_safety_net(world: World) -> None:
-    reset(world)
     world.redis.set("momentry_dev:mine", "1")
     world.sandbox.query("UPDATE videos SET title = 'bug 7'")
     listed = world.sandbox.json("baseline", "--action", "save", "--name", "bug-7")

@@ -17,7 +17,7 @@ import redis
 from sandbox.model import KINDS
 from sandbox.project import open_project
 from sandbox.report import silent
-from sandbox.workflows.load import recover
+from sandbox.workflows.recovery import recover
 from sandbox.workflows.reset import reset
 from sandbox.workflows.session import Session
 from tests.e2e.world import ROOT, Sandbox, made

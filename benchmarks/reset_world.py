@@ -201,7 +201,7 @@ def world(folder: Path, layout: str, megabytes: int) -> Iterator[World]:
         text = text.replace(old, new)
     (folder / "sandbox.toml").write_text(text)
     try:
-        for step in (("up",), ("seed", "--scale", "0.01"), ("snapshot", "--load")):
+        for step in (("up",), ("seed", "--scale", "0.01"), ("isolate",), ("snapshot", "--load")):
             made.inv(*step)
         with made.clients() as clients:
             clients.fill(made.amounts)

@@ -22,6 +22,7 @@ from sandbox.stores.postgres.dump import Item, items, pattern, replaced, split
 from sandbox.stores.postgres.session import Connection, connect, failed, name, one, rows
 
 KEYED = ("CONSTRAINT", "CHECK CONSTRAINT", "INDEX", "STATISTICS")
+MISSING = "what it needs is not there; ./inv isolate takes up extensions that are new in production"
 SKIPPED = ("SCHEMA", "")  # the space is made by the store; settings are the session's
 
 
@@ -151,7 +152,7 @@ def _need_all(
     for one_ in moving.missing(connection, target, expected):
         if one_ in why:
             raise SandboxError(
-                why[one_], where="moving the schema", hint="what it needs is not in the schema"
+                why[one_], where="moving the schema", hint=MISSING
             )
 
 

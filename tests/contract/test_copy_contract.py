@@ -88,9 +88,9 @@ def check_copy(
     source.close()
     put(world, made)
     harm()
-    assert world.content("playground") == before[0]
-    assert world.shape("playground") == before[1]
-    assert (world.content("production"), world.shape("production")) == before
+    equal(world.content("playground"), before[0], "the playground's content")
+    equal(world.shape("playground"), before[1], "the playground's shape")
+    equal((world.content("production"), world.shape("production")), before, "production")
     there = world.store(None)
     back = take(world, there, root, mask)
     there.close()
@@ -99,8 +99,14 @@ def check_copy(
     world.spoil("playground")
     assert world.content("playground") != before[0]
     put(world, back)
-    assert (world.content("playground"), world.shape("playground")) == before
+    equal((world.content("playground"), world.shape("playground")), before, "what came back")
     assert world.left() == []
+
+
+def equal(found: object, wanted: object, what: str) -> None:
+    """Compared first and told in a word: pytest would show what differs in minutes of difflib."""
+    same = found == wanted
+    assert same, f"{what} is another than before"
 
 
 @pytest.mark.parametrize("mask", [KEEP, Decoded()], ids=["kept", "decoded"])

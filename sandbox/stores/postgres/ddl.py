@@ -151,9 +151,7 @@ def _need_all(
     why = {item.name: f"{item.title}: {words}" for item, words in reversed(refused)}
     for one_ in moving.missing(connection, target, expected):
         if one_ in why:
-            raise SandboxError(
-                why[one_], where="moving the schema", hint=MISSING
-            )
+            raise SandboxError(why[one_], where="moving the schema", hint=MISSING)
 
 
 def _dump(access: Access, database: str, target: str, tool: Tool) -> str:

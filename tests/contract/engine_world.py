@@ -177,9 +177,10 @@ class World:
             network.remove()
         for volume in client.volumes.list(filters=self._filters()):
             volume.remove(force=True)
-        for image in client.images.list(name=f"sandbox-baseline/{self.project}"):
-            with contextlib.suppress(NotFound, APIError):
-                client.images.remove(image.id, force=True)
+        baselines = client.api.images(filters={"label": f"sandbox.project={self.project}"})
+        for image in sorted(baselines, key=lambda one: one["Labels"]["sandbox.created"])[::-1]:
+            with contextlib.suppress(NotFound, APIError):  # without a name, too; the newest first
+                client.api.remove_image(image["Id"], force=True)
 
     def _filters(self) -> Mapping[str, str]:
         return {"label": f"com.docker.compose.project={self.project}"}

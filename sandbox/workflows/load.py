@@ -99,7 +99,7 @@ def _put(
         stores = session.stores(kinds)
         markers = [(k, s, check_own(session.project, k, s)) for k, s in stores.items()]
         if not discard_more:
-            check_amounts(markers)
+            check_amounts(markers, artifact)
         settle({kind: store for kind, store in stores.items() if kind not in done})
         notes = stage(session, artifact, stores, done=done, resumable=True)
         swap(session.project, artifact.id, stores)

@@ -73,10 +73,10 @@ def reset(
             notes = [f"{kind}: {why}; it is loaded whole" for kind, why in reasons.items()]
             for note in notes:
                 session.report(Warned(message=note))
-            if whole and not discard_more:
-                check_amounts((k, s, markers[k]) for k, s in whole.items())
             if whole:
                 artifact = artifact_of(session.project, target)
+                if not discard_more:
+                    check_amounts([(k, s, markers[k]) for k, s in whole.items()], artifact)
                 _let_go(stores, changes)
                 notes += stage(session, artifact, whole)
                 changes |= _again(stores, changes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -115,6 +116,15 @@ def need_own(connection: Connection, schema: str, production: str) -> Marker:
             hint="./inv isolate makes the space and its marker",
         )
     return marker
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """The driver's errors as ours; also a decorator for a method that does one thing."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise failed(error, what) from None
 
 
 def failed(error: psycopg.Error, doing: str) -> SandboxError:

@@ -26,6 +26,7 @@ from sandbox.stores.postgres.sampling import sample
 from sandbox.stores.postgres.session import (
     Connection,
     connect,
+    doing,
     failed,
     name,
     one,
@@ -112,10 +113,8 @@ class PostgresSource:
                   'pg_execute_server_program') AND pg_has_role(r.oid, 'MEMBER')
               ) found ORDER BY 1 LIMIT 1) END
         """
-        try:
+        with doing("asking for this login's rights"):
             found = self.connection.execute(query, {"schema": self._space.schema}).fetchone()
-        except psycopg.Error as error:
-            raise failed(error, "asking for this login's rights") from None
         return str((found and found[0]) or "")
 
     @contextmanager
@@ -163,9 +162,11 @@ class PostgresSource:
         found = catalog.lockable(connection or self.connection, self._space.schema)
         return [table for table in found if table in self._space.isolated]
 
+    @doing("listing the tables")
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
         return catalog.datasets(cut.token.holder, self._space)
 
+    @doing("reading the schema")
     def catalog(self, cut: Cut) -> bytes:
         """The schema's DDL by the server's own pg_dump, and where every sequence stands."""
         if self._tool is None:
@@ -236,7 +237,7 @@ class PostgresSource:
     def originals(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
         """Distinct values of the fields as text; those of arrays and JSON as they are written."""
         only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
-        with self._worker(cut, {}) as connection:
+        with doing(f"reading {dataset.name}"), self._worker(cut, {}) as connection:
             for field in fields:
                 query = sql.SQL("SELECT DISTINCT {}::text FROM {}{}").format(
                     name(field), only, name(self._space.schema, dataset.name)
@@ -273,6 +274,7 @@ class PostgresSource:
         query = sql.SQL("SELECT DISTINCT {}::text").format(name(field))
         return (value for value in self._ask(cut, dataset, query) if value is not None)
 
+    @doing("counting rows")
     def expected(self, cut: Cut, dataset: Dataset) -> int:
         return int(*self._ask(cut, dataset, sql.SQL("SELECT count(*)")))
 
@@ -286,7 +288,7 @@ class PostgresSource:
         chosen = cut.token.chosen.get(dataset.name, WHOLE)
         query = select + sql.SQL(" FROM ") + self._from(dataset)
         query += sql.SQL(f" WHERE {chosen.where or 'true'}")
-        with self._worker(cut, chosen.settings) as connection:
+        with doing(f"reading {dataset.name}"), self._worker(cut, chosen.settings) as connection:
             give(connection, chosen.keys)
             with connection.cursor(name="sandbox_chosen") as cursor:
                 cursor.itersize = 5000
@@ -298,6 +300,7 @@ class PostgresSource:
         only = sql.SQL("" if dataset.options.get("partitioned") else "ONLY ")
         return only + name(self._space.schema, dataset.name)
 
+    @doing("counting rows")
     def count(self) -> Mapping[str, int]:
         return {
             table: one(

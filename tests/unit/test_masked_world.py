@@ -21,7 +21,7 @@ def values() -> Iterator[str]:
             yield person.name
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=["fixed", "any"])
 def test_no_original_is_left_and_none_is_told(key: str) -> None:
     made = masked(WORLD, key)
     assert made.suspects() == []

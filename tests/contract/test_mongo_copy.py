@@ -135,7 +135,8 @@ def fill(world: World) -> None:
     )
     base.command("create", "images", changeStreamPreAndPostImages={"enabled": True})
     base.command("create", "empty")
-    base["indexed"].insert_many([{"_id": n, "a": n, "at": began} for n in range(20)])
+    far = datetime(2099, 1, 1, tzinfo=UTC)  # the server's own clean-up must not find them
+    base["indexed"].insert_many([{"_id": n, "a": n, "at": far} for n in range(20)])
     base.command(
         "createIndexes", "indexed", indexes=[{"name": n, **one} for n, one in INDEXES.items()]
     )

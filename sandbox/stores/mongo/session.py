@@ -28,6 +28,7 @@ Client = MongoClient[Document]
 WITHIN_MS = 5_000
 MARKER = "sandbox_marker"  # a collection in every space
 NEW, OLD, BASE = "__new__.", "__old__.", "__base__."
+BUSY_MS = 120_000
 UNAUTHORIZED, LOGIN_FAILED, DUPLICATE, TOO_OLD = 13, 18, 11000, 239
 
 # Every BSON type comes back as it went in: no UUID is guessed, no date leaves Python's range.
@@ -50,11 +51,11 @@ def connect(access: Access) -> Client:
         "authSource": "admin",
         "directConnection": True,
         "serverSelectionTimeoutMS": WITHIN_MS,
-        "connectTimeoutMS": WITHIN_MS,
-        # A server that is busy with one long command may leave heartbeats unanswered, upon which
-        # the driver would cancel that command. What is gone is noticed by the command itself.
+        # A server that is busy with one long command may leave a heartbeat unanswered, upon which
+        # the driver would cancel that command: it is given long. One that is gone is noticed by the
+        # next heartbeat, and one that was never there by the selection's timeout.
+        "connectTimeoutMS": BUSY_MS,
         "serverMonitoringMode": "poll",
-        "heartbeatFrequencyMS": 600_000,
         "appname": "sandbox",
         **access.endpoint.options,
     }

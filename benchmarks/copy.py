@@ -122,7 +122,7 @@ def mask_of(name: str) -> Mask:
 def pipe(server: Server, name: str) -> dict[str, float]:
     """Read, mask, write beside, in one process: what a peer does."""
     mask = mask_of(name)
-    with opened(server) as (source, store):
+    with opened(server) as (source, store), transfer.seldom_collected():
         began = time.monotonic()
         rows = 0
         with source.cut() as cut:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bson import json_util
 from bson.json_util import CANONICAL_JSON_OPTIONS
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from sandbox.errors import ConfigError
@@ -21,6 +22,7 @@ CARRIED = (
     "timeseries", "clusteredIndex", "expireAfterSeconds", "changeStreamPreAndPostImages",
     "storageEngine", "indexOptionDefaults",
 )  # fmt: skip
+GUESSED = 1024  # bytes of a document
 NOT_TOLD = ("v", "ns")  # of an index: the server writes its own
 
 
@@ -120,12 +122,12 @@ def describe(
     indexes = [] if "timeseries" in options else list(collection.list_indexes())
     if "timeseries" in options:  # the server's own index on its buckets is not told apart
         indexes = [i for i in collection.list_indexes() if i.get("name") != "_id_"]
-    stats = base.command("collStats", name)
+    rows, size = _measured(collection)
     return Dataset(
         store="mongo",
         name=name,
-        rows=int(stats.get("count") or collection.estimated_document_count()),
-        bytes=int(stats.get("size", 0)),
+        rows=rows,
+        bytes=size,
         options={
             "create": to_text({key: options[key] for key in CARRIED if key in options}),
             "indexes": [to_text(index) for index in map(told, indexes) if index],
@@ -134,6 +136,16 @@ def describe(
             "cut_ms": now_ms,
         },
     )
+
+
+def _measured(collection: Collection[Document]) -> tuple[int, int]:
+    """Documents and bytes as the server has them noted, each shard its own, with no look at the
+    data; where it notes no bytes, as a stand-in, they are guessed."""
+    told = list(collection.aggregate([{"$collStats": {"storageStats": {}}}]))
+    stats = [one["storageStats"] for one in told]
+    rows = sum(int(one.get("count") or 0) for one in stats)
+    rows = rows or collection.estimated_document_count()
+    return rows, sum(int(one.get("size") or 0) for one in stats) or rows * GUESSED
 
 
 def told(index: Mapping[str, Any]) -> Document:

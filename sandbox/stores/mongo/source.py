@@ -29,7 +29,7 @@ from sandbox.stores.mongo.session import (
     space_of,
 )
 
-BATCH_BYTES = 1 << 20  # what one answer of a cursor should come to
+BATCH_BYTES = 4 << 20  # what one answer of a cursor should come to
 BATCH_ROWS = 10_000
 PIECE = 1 << 20
 CHANGES = frozenset(

@@ -15,6 +15,7 @@ from sandbox.errors import Refused
 from sandbox.model import FilesSpace, PostgresSpace, Role
 from sandbox.report import Step
 from sandbox.urls import url
+from sandbox.workflows.credentials import check
 from sandbox.workflows.guards import check_production
 from sandbox.workflows.isolate import isolate
 from sandbox.workflows.load import load
@@ -40,6 +41,7 @@ def fill(
     if dry_run:
         rows = expected(scale=scale, random_seed=random_seed)
         return {store: {"about": number} for store, number in rows.items()}
+    check(session)
     check_production(session)
     return seed(
         connections(session, "admin"),

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from sandbox.envfiles import fingerprint
 from sandbox.errors import ConfigError
 
 
@@ -37,11 +38,12 @@ def write_private(path: Path, text: str) -> None:
 class Vault:
     """Secrets by name (`postgres/reader`, `masking`), in one JSON file of mode 0600.
 
-    A variable `SANDBOX_SECRET_POSTGRES_READER` wins over the file.
+    A variable `SANDBOX_SECRET_POSTGRES_READER` wins over the file. Beside it lie fingerprints of
+    what each login was last made with: a secret is known again under whatever name it stands.
     """
 
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        self._path = path
+        self._path, self._marks = path, path.with_name("fingerprints.json")
         self._environment = environment
         self._secrets = self._load()
         self._rehearsing = False
@@ -70,6 +72,27 @@ class Vault:
         """The secret called `name`, or "" when it was never made."""
         return self._environment.get(_variable(name)) or self._secrets.get(name, "")
 
+    def where(self, name: str) -> str:
+        """Where the secret called `name` is read from, in words."""
+        variable = _variable(name)
+        given = self._environment.get(variable)
+        return (
+            f"the environment: {variable}"
+            if given
+            else f"{self._path.parent.name}/{self._path.name}"
+        )
+
+    def note(self, secrets: Mapping[str, str]) -> None:
+        """The servers have these now: remember their fingerprints."""
+        known = self.noted()
+        new = known | {name: fingerprint(value) for name, value in secrets.items()}
+        if new != known:
+            write_private(self._marks, json.dumps(new, indent=1, sort_keys=True) + "\n")
+
+    def noted(self) -> dict[str, str]:
+        """Name -> fingerprint of what was noted last."""
+        return _read_private(self._marks)
+
     def set(self, name: str, value: str) -> None:
         with self._changing() as known:
             known[name] = value
@@ -93,6 +116,9 @@ class Vault:
         with self._changing() as known:
             for name in [name for name in known if doomed(name)]:
                 del known[name]
+        marks = {name: mark for name, mark in self.noted().items() if not doomed(name)}
+        if marks != self.noted():
+            write_private(self._marks, json.dumps(marks, indent=1, sort_keys=True) + "\n")
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, str]]:
@@ -105,22 +131,28 @@ class Vault:
         self._secrets = known
 
     def _load(self) -> dict[str, str]:
-        try:
-            mode = self._path.stat().st_mode & 0o777
-            text = self._path.read_text()
-        except FileNotFoundError:
-            return {}
-        if mode & 0o077:
-            raise ConfigError(
-                f"other users can read it (mode {mode:04o})",
-                where=str(self._path),
-                hint=f"chmod 600 {self._path}; other users may have read the passwords",
-            )
-        try:
-            known = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"not valid JSON: {error}", where=str(self._path)) from None
-        return {str(name): str(value) for name, value in known.items()}
+        return _read_private(self._path)
+
+
+def _read_private(path: Path) -> dict[str, str]:
+    """A JSON file of names and texts; {} where there is none. Raises ConfigError when others than
+    its owner may read it."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    if mode & 0o077:
+        raise ConfigError(
+            f"other users can read it (mode {mode:04o})",
+            where=str(path),
+            hint=f"chmod 600 {path}; other users may have read the passwords",
+        )
+    try:
+        known = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not valid JSON: {error}", where=str(path)) from None
+    return {str(name): str(value) for name, value in known.items()}
 
 
 def _variable(name: str) -> str:

@@ -134,7 +134,7 @@ class Project:
         """A server's administrator password: the env file's, else one made now."""
         variable = self.admin_variable(kind, environment)
         given = self.environ.get(variable) or self.variables(environment).get(variable)
-        return given or self.vault.secret(f"{kind}/admin/{environment}{self._suffix(environment)}")
+        return given or self.vault.secret(self.secret_name(kind, "admin", environment))
 
     def external_url(self, kind: Kind) -> str:
         """The URL of an external production's reader: from the environment, the env file or the
@@ -162,11 +162,17 @@ class Project:
             user = getattr(self.settings, kind).admin.user
             return Identity(role=role, name=user, secret=self.admin_secret(kind, server))
         name = layouts.identity_name(self.settings, role, self.playground)
-        own = ""
-        if role in ("keeper", "playground"):
-            own = "/own-server" if server == "playground" else ""
-            own += f"/{self.playground}" if self.playground else ""
-        return Identity(role=role, name=name, secret=self.vault.secret(f"{kind}/{role}{own}"))
+        secret = self.vault.secret(self.secret_name(kind, role, server))
+        return Identity(role=role, name=name, secret=secret)
+
+    def secret_name(self, kind: Kind, role: Role, server: Environment) -> str:
+        """What the vault calls the secret of `role` on the server that `server` runs."""
+        mine = f"/{self.playground}" if self.playground else ""
+        if role == "admin":
+            return f"{kind}/admin/{server}{mine if server == 'playground' else ''}"
+        if role in ("reader", "production"):
+            return f"{kind}/{role}"
+        return f"{kind}/{role}{'/own-server' if server == 'playground' else ''}{mine}"
 
     def loaded(self) -> frozenset[str]:
         """The snapshots that any playground of this folder was loaded from."""
@@ -215,9 +221,6 @@ class Project:
 
     def _state_path(self) -> Path:
         return self.folder / (f"state-{self.playground}.json" if self.playground else "state.json")
-
-    def _suffix(self, environment: Environment) -> str:
-        return f"/{self.playground}" if self.playground and environment == "playground" else ""
 
 
 def open_project(

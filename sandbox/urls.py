@@ -16,6 +16,7 @@ SCHEMES: dict[Kind, tuple[str, ...]] = {
     "qdrant": ("http", "https"),
     "redis": ("redis", "rediss"),
 }
+LONG = 12  # characters of a secret that stands nowhere by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,16 @@ def parse_url(kind: Kind, text: str) -> Login:
         ),
         path=unquote(parts.path.lstrip("/")),
     )
+
+
+def holds(value: str, secret: str) -> bool:
+    """Whether a variable's value holds this secret: as the whole, as an URL's password, or, where
+    it is too long to be there by chance, anywhere."""
+    try:
+        password = unquote(urlsplit(value).password or "")
+    except ValueError:
+        password = ""
+    return secret in (value, password) or (len(secret) >= LONG and secret in value)
 
 
 def libpq(endpoint: Endpoint) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from sandbox.layout import Place
 from sandbox.model import Attempt, FilesSpace
+from sandbox.urls import holds
 
 TITLES = {"postgres": "PostgreSQL", "mongo": "MongoDB", "qdrant": "Qdrant", "redis": "Redis"}
 HOW = {
@@ -204,7 +205,7 @@ def foreign_attempts(
 
 def _holds(value: str, production: str, what: str) -> bool:
     if what.startswith(SECRET):
-        return production in value
+        return holds(value, production)
     if what.startswith(DIRECTORY):
         return value == production or value.startswith(f"{production}/")
     return value == production

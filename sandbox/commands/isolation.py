@@ -217,12 +217,16 @@ def key(
     """The masking key: its id, where it comes from, what was made with another; or a new one."""
     from sandbox.project import open_project
     from sandbox.workflows import keys
+    from sandbox.workflows.credentials import check
 
     console = Console(as_json=json)
     if identities:
         _rotate_identities(console, action, dry_run, yes, config)
         return
     project = open_project(config)
+    if action == "rotate" and not dry_run:
+        with session_of(console, config, "") as session:
+            check(session)
     if action == "show":
         shown = keys.show(project)
         text = f"masking key {shown['key']}, from {shown['from']}"

@@ -159,11 +159,11 @@ def env(
     playground: str = "",
 ) -> None:
     """Write .env and .env.development in full; what a person changed stays."""
-    from sandbox.workflows.env import write_env
+    from sandbox.workflows.env import bring_env
 
     console = Console(as_json=json)
     with session_of(console, config, playground) as session:
-        changes = write_env(session, dry_run=dry_run)
+        changes = bring_env(session, dry_run=dry_run)
     lines = [
         f"{c.file}: {len(c.added)} added, {len(c.updated)} updated, {len(c.kept)} of yours kept"
         for c in changes

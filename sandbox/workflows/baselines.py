@@ -21,9 +21,10 @@ from sandbox.engine.baselines import check_name
 from sandbox.errors import ConfigError
 from sandbox.identities import write_private
 from sandbox.masking.keep import KEEP
-from sandbox.project import Project, locked
+from sandbox.project import Project
 from sandbox.stores.files import pristine
 from sandbox.workflows import dedicated
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.recovery import recover
 from sandbox.workflows.session import Session
 
@@ -63,7 +64,7 @@ def listing(session: Session) -> list[dict[str, Any]]:
 def save(session: Session, name: str) -> dict[str, Any]:
     """Keep the playground as it is now; a baseline of this name is replaced when that is done."""
     _check_free(name)
-    with locked(session.project):
+    with changing(session):
         recover(session)
         if session.project.layout == "dedicated":
             dedicated.keep(session, name)
@@ -75,7 +76,7 @@ def save(session: Session, name: str) -> dict[str, Any]:
 def tag(session: Session, name: str, new: str) -> dict[str, Any]:
     """Give a baseline one more name, under which a later load or save does not replace it."""
     _check_free(new)
-    with locked(session.project):
+    with changing(session):
         if session.project.layout == "dedicated":
             session.engine.tag(dedicated.project_of(session), name, new)
         else:
@@ -96,7 +97,7 @@ def prune(
     if not doomed or dry_run:
         return doomed
     confirm(f"Delete {', '.join(doomed)}?")
-    with locked(session.project):
+    with changing(session):
         if session.project.layout == "dedicated":
             keep = [one["name"] for one in known if one["name"] not in doomed]
             session.engine.prune(dedicated.project_of(session), keep=keep)

@@ -21,9 +21,9 @@ from sandbox.engine import Baseline
 from sandbox.errors import ConfigError, NoBaseline
 from sandbox.masking.keep import KEEP, Keep
 from sandbox.model import KINDS, Change, Dataset, FilesSpace, Kind
-from sandbox.project import locked
 from sandbox.stores import backend
 from sandbox.workflows import dedicated
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.guards import check_own
 from sandbox.workflows.recovery import recover
 from sandbox.workflows.session import Session
@@ -35,7 +35,7 @@ NOISE = re.compile(r"^(--|\\).*$", re.M)  # comments, and the dump's own key, ne
 
 def diff(session: Session, kinds: Sequence[Kind] = ()) -> tuple[Change, ...]:
     """Changes in the order of stores and datasets; () when `reset` would change nothing."""
-    with locked(session.project):
+    with changing(session):
         recover(session)
         dedicatedly = session.project.layout == "dedicated"
         found = _images(session, kinds) if dedicatedly else _stores(session, kinds)

@@ -12,6 +12,7 @@ from sandbox.identities import write_private
 from sandbox.layout import server_port
 from sandbox.model import Environment, FilesSpace, Kind, Role, Space
 from sandbox.urls import url
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.session import Session
 
 ENVIRONMENTS: tuple[Environment, ...] = ("production", "playground")
@@ -30,6 +31,12 @@ class EnvChange:
     @property
     def changes(self) -> bool:
         return bool(self.added or self.updated)
+
+
+def bring_env(session: Session, *, dry_run: bool = False) -> tuple[EnvChange, ...]:
+    """The command: what `write_env` does inside of the others."""
+    with nullcontext() if dry_run else changing(session):
+        return write_env(session, dry_run=dry_run)
 
 
 def write_env(session: Session, *, dry_run: bool = False) -> tuple[EnvChange, ...]:

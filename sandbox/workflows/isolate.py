@@ -10,9 +10,9 @@ from sandbox.contract import Statement
 from sandbox.errors import Refused
 from sandbox.layout import Place, identity_name
 from sandbox.model import Environment, Kind, Marker
-from sandbox.project import locked
 from sandbox.stores import backend
 from sandbox.transfer import run_all
+from sandbox.workflows.credentials import changing, remember_logins
 from sandbox.workflows.env import write_env
 from sandbox.workflows.session import Session
 
@@ -36,8 +36,9 @@ def isolate(session: Session, *, dry_run: bool = False) -> tuple[Isolated, ...]:
         )
     if dry_run:
         return each(session, do=False)
-    with locked(session.project):
+    with changing(session):
         done = each(session, do=True)
+        remember_logins(session.project)
         write_env(session)  # the logins may be other ones than before
         session.project.remember(made=True)
         return done

@@ -15,9 +15,10 @@ from sandbox.artifact import Artifact
 from sandbox.contract import Store
 from sandbox.errors import ConfigError, SandboxError
 from sandbox.model import Kind, Marker
-from sandbox.project import Project, locked
+from sandbox.project import Project
 from sandbox.report import Step, Warned
 from sandbox.workflows import dedicated
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.guards import check_amounts, check_own
 from sandbox.workflows.recovery import drop_staged, recover, settle
 from sandbox.workflows.session import Session
@@ -85,7 +86,7 @@ def keep_loaded(session: Session, snapshot: str, kinds: Sequence[Kind] = ()) -> 
     if kinds:
         message = "the stores that were not loaded are kept in the baseline as they are now"
         session.report(Warned(message=message))
-    with locked(session.project):
+    with changing(session):
         dedicated.keep(session, dedicated.LOADED, snapshot=snapshot)
 
 
@@ -93,7 +94,7 @@ def _put(
     session: Session, artifact: Artifact, kinds: Sequence[Kind], *, resume: bool, discard_more: bool
 ) -> Loaded:
     started = time.monotonic()
-    with locked(session.project):
+    with changing(session):
         done = _resumable(session.project, artifact) if resume else ()
         recover(session, keep=done)
         stores = session.stores(kinds)

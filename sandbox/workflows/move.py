@@ -18,9 +18,9 @@ from sandbox.errors import ConfigError, Refused
 from sandbox.layout import Place
 from sandbox.masking.keep import KEEP
 from sandbox.model import LAYOUTS, Environment, Kind, Layout, Marker
-from sandbox.project import locked
 from sandbox.report import Step, Warned
 from sandbox.workflows import servers
+from sandbox.workflows.credentials import changing, remember_logins
 from sandbox.workflows.env import write_env, write_passwords
 from sandbox.workflows.guards import check_own
 from sandbox.workflows.isolate import Isolated, each
@@ -68,13 +68,14 @@ def move(session: Session, layout: str, *, dry_run: bool = False) -> Move:
         )
     if dry_run:
         return _planned(session, target)
-    with locked(session.project):
+    with changing(session):
         recover(session)
         planned = _planned(session, target)
         ahead = session.at(target)
         write_passwords(ahead)
         _start(ahead)
         statements = each(ahead, do=True)
+        remember_logins(ahead.project)
         _carry(session, ahead, planned)
         write_env(ahead)
         restart_application(ahead, servers.OWN)

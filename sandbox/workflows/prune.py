@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from sandbox.contract import Statement
 from sandbox.layout import Place
 from sandbox.model import Kind, Layout, Marker
-from sandbox.project import locked
 from sandbox.stores import backend
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.isolate import Isolated
 from sandbox.workflows.session import Session
 
@@ -40,7 +40,7 @@ def prune(session: Session, confirm: Callable[[str], None]) -> tuple[Isolated, .
     if lost:
         words += f"; the only data of {', '.join(lost)} is there"
     confirm(f"Remove for good: {words}?")
-    with locked(session.project):
+    with changing(session):
         done = tuple(_remove_spaces(session, [one for one in found if one.layout == "namespaced"]))
         done += tuple(_remove_servers(session, [one for one in found if one.layout == "dedicated"]))
         homes = session.project.state().homes

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from sandbox.stores.redis import Store
 from sandbox.stores.redis.session import Names
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.guards import check_own
 from sandbox.workflows.session import Session
 
@@ -13,10 +14,11 @@ from sandbox.workflows.session import Session
 def redis_keys(session: Session, pattern: str = "*") -> tuple[str, list[str]]:
     """The sorted set that the application may read them from, and the live names without their
     prefix that match `pattern` (as in a shell)."""
-    store = session.store("redis")
-    assert isinstance(store, Store)
-    check_own(session.project, "redis", store)
     prefix = session.place("redis").playground.name
-    found = [name.decode(errors="backslashreplace")[len(prefix) :] for name in store.names()]
+    with changing(session):
+        store = session.store("redis")
+        assert isinstance(store, Store)
+        check_own(session.project, "redis", store)
+        found = [name.decode(errors="backslashreplace")[len(prefix) :] for name in store.names()]
     listed = Names(prefix=prefix.encode()).keys().decode()
     return listed, [name for name in found if fnmatchcase(name, pattern)]

@@ -17,10 +17,11 @@ from sandbox.contract import Store
 from sandbox.engine import Baseline
 from sandbox.errors import ConfigError, NoBaseline
 from sandbox.model import Change, Kind
-from sandbox.project import Project, locked
+from sandbox.project import Project
 from sandbox.report import Step, Warned
 from sandbox.workflows import dedicated
 from sandbox.workflows.baselines import artifact_of, save
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.diff import diff
 from sandbox.workflows.guards import check_amounts, check_own
 from sandbox.workflows.load import Loaded, keep_loaded, planned, stage, swap
@@ -61,7 +62,7 @@ def reset(
         session.report(Warned(message=message))
     started = time.monotonic()
     target = _target(session.project, to)
-    with locked(session.project):
+    with changing(session):
         recover(session)
         stores = session.stores(kinds)
         markers = {k: check_own(session.project, k, s) for k, s in stores.items()}
@@ -98,7 +99,7 @@ def reset(
 def _reset_servers(session: Session, baseline: Baseline, kinds: Sequence[Kind]) -> Loaded:
     """In servers of its own they change places whole."""
     began = time.monotonic()
-    with locked(session.project):
+    with changing(session):
         recover(session)
         dedicated.put_back(session, baseline, kinds)
     seconds = time.monotonic() - began

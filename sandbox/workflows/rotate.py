@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sandbox.model import Environment, Kind
-from sandbox.project import locked
 from sandbox.report import Step, Warned
 from sandbox.workflows import servers
+from sandbox.workflows.credentials import changing, remember_logins
 from sandbox.workflows.dedicated import LOADED, project_of, sweep_files
 from sandbox.workflows.env import write_env
 from sandbox.workflows.isolate import each
@@ -34,7 +34,7 @@ def rotate_identities(
     """
     if dry_run:
         return session.project.vault.names(_is_login)
-    with locked(session.project):
+    with changing(session):
         playgrounds = list(_playgrounds(session))
         for one in playgrounds:
             servers.ready(one)
@@ -49,6 +49,7 @@ def rotate_identities(
         names = vault.rotate(lambda name: _is_login(name) and name not in given)
         for one in playgrounds:
             _bring(one)
+            remember_logins(one.project)
         for one in playgrounds:
             _forget_images(one, images[one])
         for one in playgrounds:

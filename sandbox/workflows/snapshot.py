@@ -17,10 +17,11 @@ from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import Policy, parse
 from sandbox.masking.subset import Values
 from sandbox.model import Dataset, Kind
-from sandbox.project import Project, locked
+from sandbox.project import Project
 from sandbox.report import Step, Warned
 from sandbox.transfer import Held, Job, run_all, take
 from sandbox.workflows import leaks
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.dangling import Watched, each
 from sandbox.workflows.keys import masking_key
 from sandbox.workflows.session import Session
@@ -59,7 +60,7 @@ def snapshot(session: Session, *, resume: bool = False) -> Taken:
     error interrupts can be gone on with by `resume`; without it the next snapshot clears it away.
     """
     mask = open_mask(session.project)
-    with locked(session.project):
+    with changing(session):
         unfinished = _unfinished(session.project, mask) if resume else ""
         artifacts.clean(session.project.snapshots, keep=unfinished)
         sources = session.sources()

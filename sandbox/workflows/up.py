@@ -9,8 +9,8 @@ from sandbox.engine import ServiceStatus
 from sandbox.errors import ConfigError
 from sandbox.layout import Place
 from sandbox.model import Environment
-from sandbox.project import locked
 from sandbox.workflows import dedicated, servers
+from sandbox.workflows.credentials import changing
 from sandbox.workflows.env import write_env
 from sandbox.workflows.isolate import isolate
 from sandbox.workflows.prune import remove_all
@@ -33,7 +33,7 @@ def up(session: Session, *, app: bool = False, dry_run: bool = False) -> Started
             changes = write_env(session, dry_run=True)
             steps = tuple(f"write {c.file}: {', '.join(c.added)}" for c in changes if c.added)
             return Started(steps=steps + servers.steps(servers.plans(session, app)))
-    with locked(session.project):
+    with changing(session):
         if session.project.layout == "dedicated":
             dedicated.mend(session)  # what was killed may have left servers stopped, or stopping
         write_env(session)  # passwords, before the servers are made with them
@@ -70,7 +70,7 @@ def down(
     if prune:
         whose = session.project.playground or "the playground"
         confirm(f"Remove for good all that {whose} has: spaces, data, logins, env file?")
-    with locked(session.project):
+    with changing(session):
         if prune:
             remove_all(session)
         for project in projects:

@@ -10,13 +10,14 @@ from sandbox.errors import IsolationBroken, SandboxError, Unreachable
 from sandbox.model import Attempt, Kind
 from sandbox.transfer import run_all
 from sandbox.verdict import SERVER_ROW, TITLES, Verdict, judge, settings_attempts
-from sandbox.workflows import agreement, siblings
+from sandbox.workflows import agreement, credentials, siblings
 from sandbox.workflows.env import application
 from sandbox.workflows.session import Session
 
 
 def verify(session: Session) -> Verdict:
     """The isolation matrix, tried now. A store that does not answer raises: silence is no proof."""
+    credentials.check(session, files=False)  # what the env files say is a row of its own
     started = time.perf_counter()
     attempts: list[Attempt] = []
     lock = threading.Lock()

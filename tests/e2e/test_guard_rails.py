@@ -11,17 +11,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 import psycopg
 import pymongo
 import pytest
 import redis
+from invoke.context import Context
 
+import tasks
 from demo.tour import fill
-from sandbox.errors import Refused
+from sandbox.errors import Refused, Unreachable
 from sandbox.masking.keep import KEEP
 from sandbox.model import Endpoint, Identity
 from sandbox.project import open_project
@@ -33,10 +37,19 @@ from sandbox.workflows.session import Session
 from sandbox.workflows.snapshot import snapshot
 from tests.e2e.world import ROOT, Sandbox, made
 
-COMMANDS = (
-    ("snapshot",), ("load", "--yes"), ("reset", "--yes"), ("isolate",), ("seed",),
-    ("seed", "--replace"),
-)  # fmt: skip
+# Every command that writes, as somebody types it.
+WRITING: dict[str, dict[str, Any]] = {
+    "up": {}, "up --app": {"app": True}, "env": {}, "seed": {"scale": 0.02},
+    "seed --replace": {"scale": 0.02, "replace": True}, "isolate": {},
+    "isolate --layout": {"layout": "dedicated"}, "isolate --prune": {"prune": True},
+    "snapshot": {"load": True}, "load": {}, "load --no-search": {"search": False}, "reset": {},
+    "reset --safety": {"safety": True}, "baseline save": {"action": "save", "name": "now"},
+    "baseline tag": {"action": "tag", "name": "loaded", "other": "kept"}, "redis-keys": {},
+    "key rotate": {"action": "rotate"},
+    "key rotate --identities": {"action": "rotate", "identities": True},
+    "down": {}, "down --prune": {"prune": True}, "verify": {},
+}  # fmt: skip
+LOOK_AT_MARKERS = ("snapshot", "load", "reset", "isolate", "seed", "seed --replace")
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +126,14 @@ def swapped(text: str) -> str:
 
 
 def test_the_other_environments_names_are_refused_before_anything_is_written(
-    sandbox: Sandbox,
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = fingerprint(sandbox)
     with changed(sandbox.config, swapped):
         assert 'playground = "public"' in sandbox.config.read_text()
-        for command in COMMANDS:
-            said = sandbox.inv(*command, code=4)
-            assert "marked as" in said or "may not" in said, (command, said)
+        for name in LOOK_AT_MARKERS:
+            code, said = ended(sandbox, name, monkeypatch, capsys)
+            assert code == 4 and ("marked as" in said or "may not" in said), (name, said)
         assert sandbox.json("verify", code=5)["isolated"] is False
     assert fingerprint(sandbox) == before
     assert sandbox.inv("isolate").strip() == "nothing to do"
@@ -145,21 +158,121 @@ def test_one_store_under_the_others_name_is_refused(sandbox: Sandbox, store: str
     assert fingerprint(sandbox) == before
 
 
-def test_the_other_environments_secrets_open_nothing(sandbox: Sandbox) -> None:
+# --- exchanged credentials: places x commands ----------------------------------------------------
+
+PAIRS = (
+    ("reader", "playground"),
+    ("production", "keeper"),
+    ("admin/production", "admin/playground"),
+)
+LOGINS = ("DATABASE_URL", "MONGODB_URL", "REDIS_URL", "QDRANT_API_KEY")
+ADMINS = ("POSTGRES_PASSWORD", "MONGO_PASSWORD", "QDRANT_ADMIN_KEY", "REDIS_PASSWORD")
+
+
+def in_the_secrets_file(sandbox: Sandbox) -> Iterator[None]:
     def exchange(text: str) -> str:
         known = json.loads(text)
-        for one in list(known):
-            kind, _, role = one.partition("/")
-            other = {"reader": "playground", "production": "keeper"}.get(role)
-            if other:
-                known[one], known[f"{kind}/{other}"] = known[f"{kind}/{other}"], known[one]
+        for kind, (theirs, ours) in product(("postgres", "mongo", "qdrant", "redis"), PAIRS):
+            one, other = f"{kind}/{theirs}", f"{kind}/{ours}"
+            known[one], known[other] = known[other], known[one]
         return json.dumps(known)
 
-    before = fingerprint(sandbox)
     with changed(sandbox.folder / ".sandbox" / "identities.json", exchange):
-        for command in (("snapshot",), ("load", "--yes"), ("reset", "--yes"), ("verify",)):
-            assert "let" in sandbox.inv(*command, code=3)
+        yield
+
+
+def exchanged_lines(sandbox: Sandbox, pairs: list[tuple[str, str]]) -> Iterator[None]:
+    production, playground = sandbox.variables("production"), sandbox.variables()
+
+    def write(into: dict[str, str]) -> Callable[[str], str]:
+        return lambda text: "".join(
+            f"{name}={into.get(name, line.partition('=')[2])}\n"
+            for line in text.splitlines()
+            for name in [line.partition("=")[0]]
+        )
+
+    theirs = {name: playground[other] for name, other in pairs}
+    ours = {other: production[name] for name, other in pairs}
+    with (
+        changed(sandbox.folder / ".env", write(theirs)),
+        changed(sandbox.folder / ".env.development", write(ours)),
+    ):
+        yield
+
+
+def in_the_env_files(sandbox: Sandbox) -> Iterator[None]:
+    yield from exchanged_lines(sandbox, [(name, name) for name in LOGINS])
+
+
+def of_the_administrators(sandbox: Sandbox) -> Iterator[None]:
+    yield from exchanged_lines(sandbox, [(name, f"PLAYGROUND_{name}") for name in ADMINS])
+
+
+def in_the_environment(sandbox: Sandbox) -> Iterator[None]:
+    known = json.loads((sandbox.folder / ".sandbox" / "identities.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        for one, other in (("READER", "PLAYGROUND"), ("PLAYGROUND", "READER")):
+            patch.setenv(f"SANDBOX_SECRET_REDIS_{one}", known[f"redis/{other.lower()}"])
+        yield
+
+
+@pytest.fixture(
+    scope="class",
+    params=[in_the_secrets_file, in_the_env_files, of_the_administrators, in_the_environment],
+    ids=lambda place: place.__name__,
+)
+def exchanged(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[str]:
+    """Each place in turn; when all commands have been there, nothing anywhere is another."""
+    before = fingerprint(sandbox)
+    sandbox_of = contextlib.contextmanager(request.param)
+    with sandbox_of(sandbox):
+        yield request.param.__name__
     assert fingerprint(sandbox) == before
+
+
+class TestExchangedCredentials:
+    @pytest.mark.parametrize("name", WRITING)
+    def test_every_command_that_writes_is_stopped(
+        self, sandbox: Sandbox, exchanged: str, name: str, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        before = written(sandbox)
+        code, said = ended(sandbox, name, monkeypatch, capsys)
+        if name == "verify" and exchanged == "in_the_env_files":
+            assert code == 5 and "production's" in said  # a row names each variable
+        else:
+            assert (code, said.count("\n")) == (4, 2), said  # what and where, and what to do
+            assert "the secret of" in said and "nothing was changed" in said
+        assert written(sandbox) == before
+
+
+def ended(
+    sandbox: Sandbox, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[Any, str]:
+    """Run a command that must not end well, with somebody who says yes to everything."""
+    body = getattr(tasks, name.split(" ")[0].replace("-", "_"))
+    for variable, value in sandbox.environ({"SANDBOX_YES": "1"}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as stopped:
+        body(Context(), **WRITING[name], config=str(sandbox.config))
+    return stopped.value.code, capsys.readouterr().err
+
+
+def written(sandbox: Sandbox) -> dict[str, Any]:
+    """What stands in this tool's own files, and which containers run since when."""
+    kept = [*sandbox.folder.glob(".env*"), *(sandbox.folder / ".sandbox").rglob("*")]
+    found: dict[str, Any] = {str(path): path.read_bytes() for path in kept if path.is_file()}
+    label = f"com.docker.compose.project={sandbox.project}-production"
+    running = docker.from_env().api.containers(filters={"label": label})
+    return found | {one["Id"]: one["Created"] for one in running}
+
+
+def test_the_other_environments_secrets_open_nothing(sandbox: Sandbox) -> None:
+    """The servers themselves, whatever this tool thinks of it."""
+    with contextlib.contextmanager(in_the_secrets_file)(sandbox), opened(sandbox) as session:
+        for kind in ("postgres", "mongo", "qdrant", "redis"):
+            with pytest.raises((Unreachable, Refused), match=" let |not accepted"):
+                session.source(kind).marker()  # type: ignore[arg-type]
 
 
 def test_far_more_than_was_loaded_is_not_thrown_away(sandbox: Sandbox) -> None:

@@ -271,7 +271,7 @@ def test_the_other_environments_secrets_open_nothing(sandbox: Sandbox) -> None:
     """The servers themselves, whatever this tool thinks of it."""
     with contextlib.contextmanager(in_the_secrets_file)(sandbox), opened(sandbox) as session:
         for kind in ("postgres", "mongo", "qdrant", "redis"):
-            with pytest.raises((Unreachable, Refused), match=" let |not accepted"):
+            with pytest.raises((Unreachable, Refused), match=r" let |not accepted"):
                 session.source(kind).marker()  # type: ignore[arg-type]
 
 

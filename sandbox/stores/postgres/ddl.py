@@ -131,7 +131,7 @@ def _restore(connection: Connection, found: Sequence[Item], schema: str) -> list
     connection.execute("SET client_min_messages = error; SET search_path = ''")
     refused = []
     for item in found:
-        if item.type in SKIPPED:
+        if item.type in SKIPPED or _is_note_on_schema(item):
             continue
         try:
             connection.execute(item.text.encode())
@@ -141,6 +141,11 @@ def _restore(connection: Connection, found: Sequence[Item], schema: str) -> list
             refused.append((item, str(error.diag.message_primary)))
     connection.execute("RESET search_path")
     return refused
+
+
+def _is_note_on_schema(item: Item) -> bool:
+    """Production's marker among it; before PostgreSQL 15 `public` does not belong to us here."""
+    return item.type == "COMMENT" and item.name.startswith("SCHEMA ")
 
 
 def _need_all(

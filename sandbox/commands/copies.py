@@ -159,6 +159,7 @@ def load(
         other="the second snapshot of diff; the file of export",
         keep="how many prune keeps",
         encrypt="export: with a passphrase, asked for or in SANDBOX_PASSPHRASE",
+        format="export: mongodump, for a folder that mongorestore reads",
     ),
 )
 @command
@@ -169,6 +170,7 @@ def snapshots(
     other: str = "",
     keep: int = 5,
     encrypt: bool = False,
+    format: str = "",
     yes: bool = False,
     json: bool = False,
     dry_run: bool = False,
@@ -194,6 +196,10 @@ def snapshots(
     elif action == "prune":
         removed = shelf.prune(project, keep, dry_run=dry_run, confirm=lambda q: ask(q, yes))
         console.result({"removed": removed, "dry_run": dry_run}, "\n".join(removed) or "none")
+    elif action == "export" and shelf.check_format(format):
+        dumped = shelf.dump(project, name, other)
+        lines = [f"{dumped['folder']}, {size(dumped['bytes'])}", *dumped["notes"]]
+        console.result(dumped, "\n".join(lines))
     elif action == "export":
         secret = (lambda: _passphrase(twice=True)) if encrypt else None
         written = shelf.export(project, name, other, passphrase=secret)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from sandbox.artifact import Artifact
 from sandbox.errors import ConfigError
 from sandbox.model import KINDS
 from sandbox.project import Project, locked
+from sandbox.stores.mongo import dumping
 
 SHORTEST = 12  # characters of a passphrase
+FORMATS = ("", "mongodump")  # of an export
 ACTIONS = ("list", "show", "verify", "diff", "prune", "export", "import")
 
 
@@ -22,6 +26,14 @@ def check_action(action: str) -> str:
             f"snapshots cannot {action!r}", where="action", hint=f"one of {', '.join(ACTIONS)}"
         )
     return action
+
+
+def check_format(wanted: str) -> str:
+    if wanted not in FORMATS:
+        raise ConfigError(
+            f"there is no format {wanted!r}", where="--format", hint="mongodump, or none"
+        )
+    return wanted
 
 
 def listing(project: Project) -> list[dict[str, Any]]:
@@ -79,6 +91,35 @@ def export(
     artifacts.export(project.snapshots, artifact.id, Path(target), passphrase=secret)
     size = Path(target).stat().st_size
     return {"id": artifact.id, "file": target, "bytes": size, "encrypted": bool(secret)}
+
+
+def dump(project: Project, name: str, target: str) -> dict[str, Any]:
+    """Write one snapshot's MongoDB as a folder that `mongorestore` reads, whole or not at all."""
+    if not target:
+        raise ConfigError("say which folder to make", where="export", hint="export ID FOLDER")
+    folder = Path(target)
+    if folder.exists():
+        raise ConfigError("it is there already", where=target, hint="name a folder that is not")
+    declared = project.settings.mongo
+    artifact = artifacts.open(project.snapshots, name)
+    datasets = artifact.datasets("mongo")
+    if declared is None or not datasets:
+        raise ConfigError("there is no MongoDB in it", where=artifact.id)
+    beside = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        notes = dumping.dump(
+            beside / declared.production,
+            datasets,
+            artifact.catalog("mongo"),
+            partial(artifact.pieces, "mongo"),
+        )
+        beside.chmod(0o700)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {"id": artifact.id, "folder": target, "bytes": written, "notes": notes}
 
 
 def import_(project: Project, file: str, *, passphrase: Callable[[], str]) -> dict[str, Any]:

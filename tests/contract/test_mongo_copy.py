@@ -5,17 +5,33 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import bson
 import pytest
-from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import (
+    Binary,
+    Code,
+    DBRef,
+    Decimal128,
+    Int64,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+    json_util,
+)
 from bson.datetime_ms import DatetimeMS
+from bson.json_util import CANONICAL_JSON_OPTIONS
 from pymongo import monitoring
 from pymongo.errors import OperationFailure
 
@@ -23,7 +39,7 @@ from sandbox.contract import Access
 from sandbox.errors import ConfigError, Refused, SandboxError, SnapshotBroken, Unreachable
 from sandbox.masking.keep import Keep
 from sandbox.model import Dataset, Endpoint, Identity
-from sandbox.stores.mongo import Source, design, reading, source, writing
+from sandbox.stores.mongo import Source, design, dumping, reading, source, writing
 from sandbox.stores.mongo.session import LOSSLESS, MARKER, NEW, OLD, marker_document
 from sandbox.stores.mongo.swapping import Swapper
 from tests.contract.conftest import RECIPES
@@ -197,6 +213,49 @@ def test_a_copy_is_the_same_and_comes_back(world: World, mask: Any) -> None:
             ]
             assert streams[0] == streams[1], dataset.name
         assert back.catalog(one) == again.catalog(other)
+
+
+def restored(folder: Path, base: Any) -> None:
+    """What mongorestore does with a folder, by its own sources: name from the file's, unescaped;
+    options and indexes from the metadata; a file without metadata goes into what is there."""
+    for path in sorted(folder.glob("*.metadata.json")):
+        told = json_util.loads(path.read_text(), json_options=CANONICAL_JSON_OPTIONS)
+        name = unquote(path.name.removesuffix(".metadata.json"))
+        assert told["collectionName"] == name
+        base.command({"create": name, **told["options"]})
+        if told["indexes"]:
+            base.command("createIndexes", name, indexes=told["indexes"])
+    for path in folder.glob("*.bson"):
+        found = bson.decode_all(path.read_bytes(), LOSSLESS)
+        if found:
+            name = unquote(path.name.removesuffix(".bson"))
+            base[name].insert_many(found, bypass_document_validation=True)
+
+
+def test_a_snapshot_as_a_folder_of_mongodump(world: World, tmp_path: Path) -> None:
+    fill(world)
+    there = world.source()
+    with there.cut() as cut:
+        datasets, catalog = there.datasets(cut), there.catalog(cut)
+        folder = tmp_path / "dump" / "copy"
+        notes = dumping.dump(
+            folder, datasets, catalog, lambda one: (p for _, p in there.read(cut, one, Keep()))
+        )
+    there.close()
+    assert {path.name for path in folder.glob("*adults*")} == {"adults.metadata.json"}
+    assert {path.name for path in folder.glob("measures*")} == {"measures.bson"}
+    assert notes[0] == "indexed: index expiring does not expire documents"
+    made = json.loads(notes[1].split("db.runCommand(")[1][:-1])
+    world.playground.command({**made})
+    restored(folder, world.playground)
+    assert content(world.playground) == content(world.production)
+    assert shape(world.playground) == shape(world.production, without=("expireAfterSeconds",))
+
+
+@pytest.mark.parametrize("name", ["a/b", "ünï", "50%", "$cmd + a=b"])
+def test_names_in_a_folder_of_mongodump(name: str) -> None:
+    stem = dumping.file_stem(name)
+    assert "/" not in stem and stem.isascii() and unquote(stem) == name
 
 
 def test_views_show_what_they_show_in_production(world: World) -> None:

@@ -498,3 +498,31 @@ def test_export_asks_for_a_passphrase_that_is_worth_one(tmp_path: Path) -> None:
     shelf.export(project, made.id, str(file))
     assert not artifacts.is_encrypted(file)
     assert not artifacts.is_encrypted(tmp_path / "nothing")
+
+
+def test_export_as_a_folder_of_mongodump(tmp_path: Path) -> None:
+    root = tmp_path / "snapshots"
+    writer = artifacts.create(root, facts=FACTS)
+    document = bytes.fromhex("0c0000001061000100000000")
+    indexes = ['{"key": {"a": 1}, "name": "a_1", "expireAfterSeconds": 5}']
+    dataset = Dataset(store="mongo", name="a/b", options={"create": "{}", "indexes": indexes})
+    with writer.part("mongo", dataset) as part:
+        part.write(1, document)
+    made = writer.commit({})
+    project: Any = SimpleNamespace(
+        snapshots=root, settings=SimpleNamespace(mongo=SimpleNamespace(production="momentry"))
+    )
+    folder = tmp_path / "dump"
+    told = shelf.dump(project, made.id, str(folder))
+    assert told["notes"] == ["a/b: index a_1 does not expire documents"]
+    assert (folder / "momentry" / "a%2Fb.bson").read_bytes() == document
+    metadata = json.loads((folder / "momentry" / "a%2Fb.metadata.json").read_text())
+    assert metadata["indexes"] == [{"key": {"a": {"$numberInt": "1"}}, "name": "a_1"}]
+    with pytest.raises(ConfigError, match="already"):
+        shelf.dump(project, made.id, str(folder))
+    flip(made.folder / made.manifest["parts"][0]["path"])
+    with pytest.raises(SnapshotBroken):
+        shelf.dump(project, made.id, str(tmp_path / "other"))
+    assert {path.name for path in tmp_path.iterdir()} == {"snapshots", "dump"}
+    with pytest.raises(ConfigError, match="format"):
+        shelf.check_format("zip")

@@ -174,6 +174,12 @@ class Project:
             return f"{kind}/{role}"
         return f"{kind}/{role}{'/own-server' if server == 'playground' else ''}{mine}"
 
+    @property
+    def files_user(self) -> str:
+        """The machine's user whom the playground's directories belong to; "" is who runs this."""
+        user = self.settings.files.user if self.settings.files else ""
+        return layouts.playground_value(user, self.playground) if user else ""
+
     def loaded(self) -> frozenset[str]:
         """The snapshots that any playground of this folder was loaded from."""
         all_ = (self.playground, *self.siblings())

@@ -134,7 +134,11 @@ class DirectoryPair(Strict):
 
 
 class FilesSettings(Strict):
+    """`user`: of the machine, whom the playground's directories belong to; "" is whoever runs this
+    tool."""
+
     root: RelativePath
+    user: Annotated[str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,14})?$")] = ""
     directories: dict[Name, DirectoryPair]
 
 

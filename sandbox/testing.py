@@ -216,7 +216,9 @@ def _narrowed(settings: Settings, home: Path, kinds: Sequence[Kind]) -> Settings
     changes: dict[str, object] = {"layout": "dedicated", "environments": environments}
     changes |= {kind: None for kind in settings.kinds() if kinds and kind not in kinds}
     if settings.files is not None and "files" not in changes:
-        changes["files"] = settings.files.model_copy(update={"root": str(home / "files")})
+        changes["files"] = settings.files.model_copy(
+            update={"root": str(home / "files"), "user": ""}
+        )
     return settings.model_copy(update=changes)
 
 

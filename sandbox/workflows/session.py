@@ -106,7 +106,7 @@ class Session:
     def identity(self, kind: Kind, role: Role, server: Environment) -> Identity:
         """The login of `role`. Qdrant's are tokens, signed with its server's api-key."""
         if kind == "files":
-            return Identity(role=role, name="")
+            return Identity(role=role, name=self.project.files_user if role == "playground" else "")
         if server == "production" and self.external:
             # There is no other login: what probes would do as production's application, the reader
             # is asked to do, and may not.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.contract import Access
+from sandbox.errors import Refused
+from sandbox.masking.keep import KEEP
 from sandbox.model import Attempt, Endpoint, FilesSpace, Identity, Marker
-from sandbox.stores.files import Admin, Prober, marks
+from sandbox.stores.files import Admin, Prober, Source, Store, marks
 from sandbox.stores.files import probe as probing
 
 HOME = "write, read and delete a file at home"
@@ -26,6 +29,10 @@ MODE = "write production by its mode"
 WRITE = "write production"
 OUR_CANARY = "find the playground's canary in production"
 THEIR_CANARY = "find production's canary in the playground"
+LIST_DIRECTORY = "list production's directory"
+READ_FILE = "read a file of production"
+OPEN_FILE = "open a file of production for writing"
+OF_A_USER = {LIST_DIRECTORY, READ_FILE, OPEN_FILE}  # tried where a separate user is named
 ALL = {HOME, LIST, APART, SYMLINKS, SHARED, MOUNTS, MARKERS, MODE, WRITE, OUR_CANARY, THEIR_CANARY}
 
 
@@ -40,14 +47,15 @@ class Place:
             (directory / "sub" / "file").write_text("production's")
             directory.chmod(0o755)
 
-    def isolate(self) -> None:
-        Admin(
+    def admin(self) -> Admin:
+        identity = Identity(role="playground", name=self.user)
+        return Admin(
             self.access("admin", self.production),
             production=FilesSpace(directories=self.production),
             playground=FilesSpace(directories=self.playground),
-            identities={},
+            identities={"playground": identity, "production": identity} if self.user else {},
             project="demo",
-        ).isolate()
+        )
 
     def access(self, role: str, directories: dict[str, Path], user: str = "") -> Access:
         return Access(
@@ -74,7 +82,7 @@ def place() -> Iterator[Place]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         made = Place(Path(folder))
-        made.isolate()
+        made.admin().isolate()
         yield made
 
 
@@ -256,6 +264,9 @@ class TestSeparateUser:
         place.user, place.reader = "nobody", "daemon"
         for directory in place.playground.values():
             os.chown(directory, pwd.getpwnam("nobody").pw_uid, -1)
+        for directory in place.production.values():
+            os.chown(directory, -1, pwd.getpwnam("daemon").pw_gid)
+            directory.chmod(0o750)
         return place
 
     def test_denied(self, users: Place) -> None:
@@ -263,12 +274,30 @@ class TestSeparateUser:
         assert [a for a in attempts if not a.ok] == []
         assert {a.happened for a in attempts if a.tried == WRITE} == {"denied"}
         assert {"nobody", "daemon"} <= {a.identity for a in attempts}
+        assert {a.tried for a in attempts} == ALL | OF_A_USER
+        assert {a.happened for a in attempts if a.tried in OF_A_USER} == {"denied"}
 
     @pytest.mark.parametrize("user", ["nobody", "daemon"])
     def test_a_right_too_many_is_seen(self, users: Place, user: str) -> None:
+        """What the owner of a directory may do in it; the files in it stay somebody else's."""
         os.chown(users.root / "output", pwd.getpwnam(user).pw_uid, -1)
-        assert users.failed() == {("Output files", WRITE)}
+        more = {LIST_DIRECTORY, READ_FILE} if user == "nobody" else set()
+        assert users.failed() == {("Output files", tried) for tried in {WRITE, *more}}
         assert sorted(p.name for p in (users.root / "output").iterdir()) == ["sub"]
+
+    def test_a_directory_that_everybody_may_list_is_seen(self, users: Place) -> None:
+        (users.root / "output").chmod(0o755)
+        assert users.failed() == {("Output files", LIST_DIRECTORY), ("Output files", READ_FILE)}
+
+    def test_a_file_that_everybody_may_write_is_seen(self, users: Place) -> None:
+        (users.root / "output").chmod(0o751)  # nobody lists it, who knows the name gets there
+        file = users.root / "output" / "sub" / "file"
+        file.chmod(0o602)
+        before = file.stat()
+        assert users.failed() == {("Output files", OPEN_FILE)}
+        assert (file.stat().st_mtime_ns, file.stat().st_ctime_ns, file.read_text()) == (
+            before.st_mtime_ns, before.st_ctime_ns, "production's",
+        )  # fmt: skip
 
     def test_no_right_at_home_is_seen(self, users: Place) -> None:
         os.chown(users.root / "output_dev", 0, -1)
@@ -281,3 +310,68 @@ class TestSeparateUser:
     def test_an_unknown_user(self, users: Place) -> None:
         users.user = "no-such-user"
         assert ("Output files", HOME) in users.failed()
+
+    def test_isolate_makes_the_user_and_remove_takes_it_away(self, users: Place) -> None:
+        """Also where the directories are there already, with what a load left in them."""
+        name = users.user = f"sbx{secrets.token_hex(4)}"
+        (users.root / "output_dev" / "old").touch()
+        admin = users.admin()
+        planned = [one.text for one in admin.statements()]
+        assert planned[0].startswith("useradd ") and f"chown -R {name}" in planned[1]
+        assert [one.text for one in admin.isolate()] == planned
+        try:
+            owner = pwd.getpwnam(name)
+            assert (users.root / "output_dev" / "old").stat().st_uid == owner.pw_uid
+            assert admin.isolate() == []
+            assert [a for a in users.attempts() if not a.ok] == []
+        finally:
+            admin.remove()
+        with pytest.raises(KeyError):
+            pwd.getpwnam(name)
+
+    def test_what_is_loaded_and_put_back_is_the_users(self, users: Place) -> None:
+        users.admin().isolate()
+        source = Source(users.access("reader", users.production))
+        owner = Identity(role="playground", name="nobody")
+        production = FilesSpace(directories=users.production)
+        keeper = users.access("keeper", users.playground)
+        store = Store(keeper, owner=owner, production=production)
+        with source.cut() as cut:
+            datasets = source.datasets(cut)
+            store.stage(datasets, b"")
+            for dataset in datasets:
+                store.write(dataset, (piece for _, piece in source.read(cut, dataset, KEEP)))
+        store.finish(Marker(project="demo", environment="playground", baseline="b"))
+        store.swap()
+        store.settle()
+        file = users.root / "output_dev" / "sub" / "file"
+        numbers = {path.stat().st_uid for path in (file, file.parent, file.parent.parent)}
+        assert numbers == {pwd.getpwnam("nobody").pw_uid}
+        file.unlink()
+        store.rewind()
+        store.swap()
+        store.settle()
+        assert file.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+        assert [a for a in users.attempts() if not a.ok] == []
+
+    def test_a_user_that_was_there_before_stays(self, users: Place) -> None:
+        users.admin().isolate()
+        users.admin().remove()
+        assert pwd.getpwnam("nobody")
+
+    def test_a_folder_above_that_keeps_it_out_is_named(self, users: Place) -> None:
+        users.root.chmod(0o700)
+        with pytest.raises(Refused, match="may not go through") as raised:
+            users.admin().isolate()
+        assert raised.value.where == str(users.root)
+
+    def test_only_root_can(self, users: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is loaded under another owner, and a right that cannot be tried is red."""
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(Refused, match="only root"):
+            users.admin().isolate()
+        space = FilesSpace(directories=users.production)
+        access = users.access("keeper", users.playground)
+        with pytest.raises(Refused, match="only root"):
+            Store(access, owner=Identity(role="playground", name="nobody"), production=space)
+        assert {("Output files", HOME), ("Output files", WRITE)} <= users.failed()

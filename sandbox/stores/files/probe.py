@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import secrets
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +19,11 @@ from pathlib import Path
 from sandbox.contract import Access
 from sandbox.errors import SandboxError
 from sandbox.model import Attempt, FilesSpace, Identity
-from sandbox.stores.files import marks
+from sandbox.stores.files import marks, users
 from sandbox.stores.files.source import MOUNTS
 
 CANARY = ".sandbox-canary-"
+FEW = 1_000  # files of production that are looked at for the most open one
 NO_USER = "no user of its own is configured: kept apart by path, not by rights"
 
 Found = tuple[str, bool]  # what happened, and whether that is isolation
@@ -84,6 +83,7 @@ class Prober:
                    expected="denied", run=lambda _, theirs: _mode(theirs)),
             _Probe(who=ours, tried="write production",
                    expected="denied", run=lambda _, theirs: _write(self._playground, theirs)),
+            *self._of_separate_user(ours),
             _Probe(who=_user(self._reader), tried="write production",
                    expected="denied", run=lambda _, theirs: _write(self._reader, theirs)),
             _Probe(who=ours, tried="find the playground's canary in production",
@@ -92,9 +92,29 @@ class Prober:
                    expected="not there", run=lambda own, theirs: _canary(theirs, own)),
         )  # fmt: skip
 
+    def _of_separate_user(self, ours: str) -> tuple[_Probe, ...]:
+        """Without one there are no rights to try."""
+        if not self._playground.name:
+            return ()
+
+        def probe(tried: str, script: str, what: Callable[[Path], Path | None]) -> _Probe:
+            def run(_: Path, theirs: Path) -> Found:
+                return _denied(self._playground, script, what(theirs))
+
+            return _Probe(who=ours, tried=tried, expected="denied", run=run)
+
+        return (
+            probe("list production's directory", _TRY_LIST, lambda theirs: theirs),
+            probe("read a file of production", _TRY_READ,
+                  lambda theirs: _some_file(theirs, stat.S_IROTH)),
+            probe("open a file of production for writing", _TRY_OPEN,
+                  lambda theirs: _some_file(theirs, stat.S_IWOTH)),
+        )  # fmt: skip
+
     def _home(self, own: Path, _: Path) -> Found:
-        if _uid(self._playground) is not None:
-            done = _as_user(self._playground, _TRY_HOME, own / f"{CANARY}{secrets.token_hex(6)}")
+        user = users.of(self._playground)
+        if user is not None:
+            done = users.may(user, _TRY_HOME, own / f"{CANARY}{secrets.token_hex(6)}")
             return ("allowed", True) if done else ("denied at home", False)
         with _planted(own) as (name, _):
             found = (own / name).read_text() == name
@@ -148,6 +168,8 @@ def mounted(own: Path, production: tuple[Path, ...], table: str | None = None) -
 _TRY_HOME = 'echo canary > "$1" && cat "$1" > /dev/null && rm "$1"'
 _TRY_WRITE = ': > "$1" && rm "$1"'
 _TRY_LIST = 'ls "$1" > /dev/null'
+_TRY_READ = 'head -c 1 "$1" > /dev/null'
+_TRY_OPEN = ': >> "$1"'  # nothing is written, and no time of the file changes
 
 
 def _attempt(purpose: str, probe: _Probe, own: Path, theirs: Path) -> Attempt:
@@ -196,22 +218,35 @@ def _mode(theirs: Path) -> Found:
 
 
 def _list(who: Identity, theirs: Path) -> Found:
-    if _uid(who) is not None:
-        return ("allowed", True) if _as_user(who, _TRY_LIST, theirs) else ("denied", False)
+    user = users.of(who)
+    if user is not None:
+        return ("allowed", True) if users.may(user, _TRY_LIST, theirs) else ("denied", False)
     with os.scandir(theirs):
         return "allowed", True
 
 
-def _write(who: Identity, theirs: Path) -> Found:
-    if _uid(who) is None:
+def _denied(who: Identity, script: str, path: Path | None) -> Found:
+    """Whether the separate user may not do it."""
+    user = users.of(who)
+    if user is None:
         return NO_USER, True
+    if path is None:
+        return "production has no file to try it on", True
+    return ("it worked", False) if users.may(user, script, path) else ("denied", True)
+
+
+def _write(who: Identity, theirs: Path) -> Found:
     path = theirs / f"{CANARY}{secrets.token_hex(6)}"
     try:
-        if _as_user(who, _TRY_WRITE, path):
-            return "written", False
+        return _denied(who, _TRY_WRITE, path)
     finally:
         path.unlink(missing_ok=True)
-    return "denied", True
+
+
+def _some_file(theirs: Path, bit: int) -> Path | None:
+    """One of production's files: of the first few, one that everybody has this right to."""
+    files = [Path(e.path) for e in _entries(theirs) if e.is_file(follow_symlinks=False)][:FEW]
+    return max(files, key=lambda path: path.stat().st_mode & bit, default=None)
 
 
 def _canary(home: Path, other: Path) -> Found:
@@ -266,29 +301,3 @@ def _inodes(root: Path) -> Iterator[tuple[tuple[int, int], str]]:
 
 def _user(identity: Identity) -> str:
     return identity.name or f"{identity.role} (this user)"
-
-
-def _uid(identity: Identity) -> int | None:
-    """The separate user of an identity, where one is named and we may act as it."""
-    if not identity.name or os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(identity.name).pw_uid
-    except KeyError:
-        raise SandboxError(f"there is no user {identity.name!r}") from None
-
-
-def _as_user(identity: Identity, script: str, path: Path) -> bool:
-    user = pwd.getpwnam(identity.name)
-    done = subprocess.run(
-        ["sh", "-c", script, "sh", str(path)],
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=30,
-    )
-    return done.returncode == 0

@@ -7,7 +7,6 @@ called again: a directory made by a load is marked `staged` until the load is se
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import stat
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from sandbox.contract import Access, Tool
 from sandbox.errors import ConfigError, NoBaseline, Refused, SnapshotBroken
 from sandbox.model import Change, Dataset, FilesSpace, Identity, Marker, Space
-from sandbox.stores.files import marks, rewind, stream, tree
+from sandbox.stores.files import marks, rewind, stream, tree, users
 from sandbox.stores.files.exchange import exchange, mend
 from sandbox.stores.files.source import Source, open_quietly
 
@@ -32,7 +31,8 @@ class Store(Source):
         super().__init__(access, tool=tool)
         assert isinstance(production, FilesSpace)
         self._production = production
-        self._owner = owner_ids(owner)
+        user = users.of(owner)
+        self._owner = (user.pw_uid, user.pw_gid) if user else None
         self._lock = threading.Lock()
         self._rows: dict[str, int] = {}
 
@@ -195,17 +195,6 @@ class Store(Source):
 def beside(directory: Path) -> Path:
     """The one of the two that is not in place: being loaded, or the old one until `settle`."""
     return directory.with_name(f"{directory.name}.beside")
-
-
-def owner_ids(identity: Identity) -> tuple[int, int] | None:
-    """The separate user of an identity, where one is configured and we may give files away."""
-    if not identity.name or os.geteuid() != 0:
-        return None
-    try:
-        user = pwd.getpwnam(identity.name)
-    except KeyError:
-        raise ConfigError(f"there is no user {identity.name!r}", where="files") from None
-    return user.pw_uid, user.pw_gid
 
 
 def remove_tree(path: Path) -> None:

@@ -16,6 +16,7 @@ from sandbox.engine.ports import LOOPBACK
 from sandbox.errors import Refused, Unreachable
 
 DATA = "/var/lib/sandbox"  # where the Compose files put every store's data
+NONE = "none"  # the engine's network that leads nowhere
 OF_IMAGES = (
     labels.BASELINE,
     labels.GENERATION,
@@ -72,10 +73,19 @@ def clone(
     tags: Mapping[str, str] = {},
 ) -> str:
     """Make, but do not start, a container as `attributes` says, from another image. `tags`: labels
-    that it has besides."""
+    that it has besides. One that `starts_apart` is on no network until `join`."""
     api: Any = client.api  # one of its calls has no types
     attached = networks(attributes)
-    first = attributes["HostConfig"]["NetworkMode"]
+    apart = starts_apart(attributes)
+    first = NONE if apart else attributes["HostConfig"]["NetworkMode"]
+    host = {
+        **attributes["HostConfig"],
+        "PortBindings": bindings(attributes),
+        "NetworkMode": first,
+    }
+    if apart:
+        own_name = f"{attributes['Config']['Hostname']}:{LOOPBACK}"  # it finds itself all the same
+        host["ExtraHosts"] = sorted({*(host.get("ExtraHosts") or ()), own_name})
     config = {
         **attributes["Config"],
         "Image": image,
@@ -85,16 +95,36 @@ def clone(
             if key not in OF_IMAGES
         }
         | dict(tags),
-        "HostConfig": {**attributes["HostConfig"], "PortBindings": bindings(attributes)},
+        "HostConfig": host,
     }
     if first in attached:
         endpoint = {"Aliases": attached[first]}
         config["NetworkingConfig"] = {"EndpointsConfig": {first: endpoint}}
     made = api.create_container_from_config(config, name)
     for network, aliases in attached.items():
-        if network != first:
+        if network != first and not apart:
             api.connect_container_to_network(made["Id"], network, aliases=aliases)
     return str(made["Id"])
+
+
+def starts_apart(attributes: Mapping[str, Any]) -> bool:
+    """Whether such a server can start while the present one has its ports and names: it takes them
+    when it joins its networks. Not one that waits for another service or has no network of its own.
+    """
+    attached, tags = networks(attributes), attributes["Config"]["Labels"] or {}
+    named = attributes["HostConfig"]["NetworkMode"] in (*attached, NONE)
+    return bool(attached) and named and "bridge" not in attached and not tags.get(labels.DEPENDS_ON)
+
+
+def is_apart(attributes: Mapping[str, Any]) -> bool:
+    return NONE in attributes["NetworkSettings"]["Networks"]
+
+
+def join(client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any]) -> None:
+    """Put a container that started apart on the networks of `attributes`, and its ports with it."""
+    client.api.disconnect_container_from_network(identifier, NONE)
+    for network, aliases in networks(attributes).items():
+        client.api.connect_container_to_network(identifier, network, aliases=aliases)
 
 
 def beside(

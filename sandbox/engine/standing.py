@@ -37,8 +37,9 @@ class Standing:
         """The swap that they were made for, and service -> container id, of those that fit the
         present containers; ("", {}) when there is none."""
         by_swap: dict[str, dict[str, str]] = {}
+        there = self._there(labels.READY)
         for service, attributes in found.items():
-            for one, match in self._there(labels.READY):
+            for one, match in there:
                 is_its = match["place"] == attributes["Name"].lstrip("/")
                 if is_its and one["ImageID"] == images[service] and self._fits(one, attributes):
                     by_swap.setdefault(match["generation"], {})[service] = one["Id"]
@@ -101,6 +102,7 @@ class Standing:
         return bool(
             made["Config"]["Env"] == attributes["Config"]["Env"]
             and made["HostConfig"]["PortBindings"] == cloning.bindings(attributes)
+            and cloning.is_apart(made) == cloning.starts_apart(attributes)
             and one["Labels"].get(labels.CONFIG_HASH)
             == attributes["Config"]["Labels"].get(labels.CONFIG_HASH)
         )

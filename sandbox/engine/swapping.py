@@ -151,12 +151,15 @@ class Swap:
     def _prepare(
         self, attributes: Mapping[str, Any], image: str, generation: str, ahead: str | None
     ) -> None:
+        """Make the next container, and let it start meanwhile, where it can."""
         name = labels.staged(_place(attributes), labels.NEXT, generation)
         if ahead is not None:
             self._client.api.rename(ahead, name)
-            return
-        tags = {labels.SWAP: generation}
-        cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
+        else:
+            tags = {labels.SWAP: generation}
+            cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
+        if cloning.starts_apart(attributes):
+            self._start(name)
 
     def _exchange(self, attributes: Mapping[str, Any], generation: str) -> None:
         api, place = self._client.api, _place(attributes)
@@ -165,10 +168,19 @@ class Swap:
             for network in cloning.networks(attributes):
                 api.disconnect_container_from_network(attributes["Id"], network)
         api.rename(labels.staged(place, labels.NEXT, generation), place)
+        if not cloning.starts_apart(attributes):
+            self._start(place)
+            return
         try:
-            api.start(place)
+            cloning.join(self._client, place, attributes)
         except APIError as error:
-            raise SandboxError(f"{place} does not start: {error.explanation}") from None
+            raise SandboxError(f"{place} does not join: {error.explanation}") from None
+
+    def _start(self, name: str) -> None:
+        try:
+            self._client.api.start(name)
+        except APIError as error:
+            raise SandboxError(f"{name} does not start: {error.explanation}") from None
 
     def _put_back(self, members: Mapping[str, str], place: str) -> None:
         """The old container runs in its place again. The rename is last: until then this can be

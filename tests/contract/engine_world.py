@@ -78,7 +78,7 @@ x-sleeper: &sleeper
   healthcheck: {{test: test -d /var/lib/sandbox, interval: 30s}}
 services:
   one: {{<<: *sleeper, ports: ["127.0.0.1:0:6379"]}}
-  two: {{<<: *sleeper}}
+  two: {{<<: *sleeper, depends_on: [one]}}
 """
 DYING = """
 import threading, time
@@ -94,7 +94,7 @@ def dying(name):
         return real(*arguments, **options)
     setattr(type(engine.client.api), name, call)
 for name in ("create_container_from_config", "rename", "pause", "start", "stop", "commit", "tag",
-             "disconnect_container_from_network", "remove_image"):
+             "disconnect_container_from_network", "connect_container_to_network", "remove_image"):
     dying(name)
 """
 FREEZE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ BOTH = ("one", "two")
 
 @pytest.fixture(scope="module")
 def sleepers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Two services whose data is one file each, with a baseline called `base`."""
+    """Two services whose data is one file each, with a baseline called `base`. `two` waits for
+    `one`, and so is started only when it is in place."""
     with a_world(tmp_path_factory.mktemp("sleepers")) as world:
         world.up(TWO_SLEEPERS)
         write(world, "base")
@@ -130,32 +132,64 @@ def test_data_comes_back_and_outside_nothing_changes(stores: World) -> None:
     assert baseline(stores, "loaded").snapshot == "s1"
 
 
-@pytest.mark.parametrize("how", ["the query fails", "a server does not start"])
+FAILURES = {
+    "the query fails": "does not answer",
+    "the one before it does not start": "one-1.* does not start",
+    "the one after it does not start": "two-1 does not start",
+    "its port is taken": "one-1 does not join: .*in use",
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
 def test_when_one_does_not_come_up_the_old_ones_stay(
     sleepers: World, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(sleepers, "mine")
-    before = {service: sleepers.container(service).id for service in BOTH}
+    before, api = {one: sleepers.container(one).id for one in BOTH}, sleepers.engine.client.api
+    seen, kept = outside(sleepers), baseline(sleepers, "base").images
+    real_start, real_join = type(api).start, type(api).connect_container_to_network
 
     def no() -> None:
         raise Unreachable("it does not answer")
 
-    if how == "a server does not start":
-        real = type(sleepers.engine.client.api).start
+    def start(api: Any, container: str, *arguments: Any, **options: Any) -> Any:
+        service = "one" if "before" in how else "two"
+        if container.startswith(f"{sleepers.project}-{service}-1") and "start" in how:
+            api.remove_container(container)  # the engine's own words are what is told
+        return real_start(api, container, *arguments, **options)
 
-        def start(api: Any, container: str, *arguments: Any, **options: Any) -> Any:
-            if container == f"{sleepers.project}-two-1":
-                api.remove_container(container)  # the engine's own words are what is told
-            return real(api, container, *arguments, **options)
+    def join(api: Any, container: str, *arguments: Any, **options: Any) -> Any:
+        if how != "its port is taken" or not container.endswith("-one-1"):
+            return real_join(api, container, *arguments, **options)
+        port = int(seen["one"]["ports"]["6379/tcp"][0]["HostPort"])
+        with socket.create_server(("127.0.0.1", port)):
+            return real_join(api, container, *arguments, **options)
 
-        monkeypatch.setattr(type(sleepers.engine.client.api), "start", start)
-    with pytest.raises(SandboxError, match="answer" if how == "the query fails" else "start|refus"):
-        swap(sleepers, "base", ready=no)
+    monkeypatch.setattr(type(api), "start", start)
+    monkeypatch.setattr(type(api), "connect_container_to_network", join)
+    with pytest.raises(SandboxError, match=FAILURES[how]):
+        sleepers.engine.swap_in(sleepers.project, kept, ready=no, report=silent)
     monkeypatch.undo()
-    assert {service: sleepers.container(service).id for service in BOTH} == before
-    assert held(sleepers) == ["mine", "mine"]
+    assert {one: sleepers.container(one).id for one in BOTH} == before
+    assert (held(sleepers), outside(sleepers)) == (["mine", "mine"], seen)
     assert len(sleepers.names()) == 2
     assert sleepers.up(TWO_SLEEPERS).changes == ()
+
+
+def test_a_server_that_starts_apart_finds_itself_and_keeps_its_place_after_a_restart(
+    sleepers: World,
+) -> None:
+    before = outside(sleepers)
+    for _ in range(2):  # the second time it is made after one that started apart
+        swap(sleepers, "base")
+        sleepers.settle()
+    own = sleepers.engine.exec(sleepers.project, "one", ["getent", "ahosts", "one"])
+    assert b"127.0.0.1" in own
+    sleepers.container("one").restart(timeout=1)
+    assert outside(sleepers)["one"]["aliases"] == before["one"]["aliases"]
+    assert outside(sleepers)["two"] == before["two"]
+    other = sleepers.engine.exec(sleepers.project, "two", ["getent", "ahosts", "one"])
+    assert b"127.0.0.1" not in other
 
 
 def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
@@ -193,7 +227,7 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
 # --- interrupted --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", [2, 4, 7, 9, 11, 12])
+@pytest.mark.parametrize("call", [3, 5, 8, 10, 12, 13, 14])
 def test_killed_during_a_swap_it_is_the_old_or_the_new_one_whole(
     sleepers: World, call: int
 ) -> None:
@@ -201,7 +235,7 @@ def test_killed_during_a_swap_it_is_the_old_or_the_new_one_whole(
     images = baseline(sleepers, "base").images
     assert sleepers.killed_at(call, SWAP, images=images)
     sleepers.engine.recover(sleepers.project)
-    assert held(sleepers) == (["base", "base"] if call == 12 else ["mine", "mine"])
+    assert held(sleepers) == (["base", "base"] if call == 14 else ["mine", "mine"])
     sleepers.settle()
     assert len(sleepers.names()) == 2
     assert sleepers.up(TWO_SLEEPERS).changes == ()

@@ -94,6 +94,14 @@ def test_a_value_stands_in_no_error(world: World) -> None:
     assert "secret" not in str(error.value)
 
 
+class Slow(Keep):
+    """A millisecond a row: the server is still sending when something happens to it."""
+
+    def columns(self, table: Dataset) -> dict[str, str]:
+        slowly = "CASE WHEN pg_sleep(0.001) IS NOT NULL THEN body END"
+        return {"body": slowly} if table.name == "posts" else {}
+
+
 def cut(world: World, role: str) -> None:
     """Every connection of a login, as a firewall or an administrator would."""
     name = world.identities[role].name  # type: ignore[index]
@@ -106,7 +114,7 @@ def test_a_connection_cut_while_reading(world: World) -> None:
     with unharmed(world, Unreachable, words), world.source().cut() as held:
         reader = world.source()
         posts = next(d for d in reader.datasets(held) if d.name == "posts")
-        stream = reader.read(held, posts, KEEP)
+        stream = reader.read(held, posts, Slow())
         next(stream)
         cut(world, "reader")
         for _ in stream:

@@ -161,6 +161,15 @@ class Subsetting(Protocol):
 
 
 @runtime_checkable
+class Unlocked(Protocol):
+    """A source that nobody is kept from making otherwise while it is read."""
+
+    def altered(self, cut: Cut, datasets: Sequence[Dataset]) -> Sequence[str]:
+        """Which of these are gone or made otherwise than when they were listed, in words."""
+        ...
+
+
+@runtime_checkable
 class Sampling(Protocol):
     """A source with declared fields, of which a few rows can be had without reading all."""
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from sandbox.artifact import Artifact, Writer
-from sandbox.contract import Cut, Mask, Source, Store
-from sandbox.errors import Refused
+from sandbox.contract import Cut, Mask, Source, Store, Unlocked
+from sandbox.errors import Refused, SandboxError
 from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
@@ -99,7 +99,8 @@ def take(
 
     `check` sees what there is before anything is read; what `beside` asks for runs while it is
     read; `after` runs while the cuts are still held.
-    Raises Refused with every uncovered name when there is one; nothing that was written counts.
+    Raises Refused with every uncovered name when there is one, and SandboxError where something was
+    made otherwise while it was read; nothing that was written counts.
     What `writer` has from an interrupted run is read for its originals only, and is named.
     """
     with ExitStack() as stack:
@@ -115,6 +116,7 @@ def take(
         jobs = _reading_jobs(held, mask, writer, stop, report, task)
         run_all([*jobs, *beside(held)], stop)
         _refuse_uncovered(mask)
+        _refuse_altered(held, writer)
         after(held)
         return {
             kind: dict(cut.facts) | ({"resumed": resumed[kind]} if resumed[kind] else {})
@@ -300,6 +302,21 @@ def _refuse_uncovered(mask: Mask) -> None:
         f"nothing was written:\n{listed}\n",
         hint="add a rule for each; docs/masking.md lists the strategies",
     )
+
+
+def _refuse_altered(held: Mapping[Kind, Held], writer: Writer) -> None:
+    """What was read of a store that is made otherwise now is of no one shape: `--resume` must not
+    go on with it. (PostgreSQL's tables are locked meanwhile.)"""
+    for kind, one in held.items():
+        if isinstance(one.source, Unlocked):
+            altered = one.source.altered(one.cut, one.datasets)
+            if altered:
+                writer.forget(kind)
+                raise SandboxError(
+                    f"changed while it was read: {', '.join(altered)}",
+                    where=kind,
+                    hint="take the snapshot again when nothing is being migrated there",
+                )
 
 
 def _stage(store: Store, artifact: Artifact, kind: Kind) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ class Copied:
     shape: Callable[[str], Any]
     spoil: Callable[[str], None]  # a side's content is another from here on
     left: Callable[[], Any]  # names beside the playground's own
+    alter: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # production's shape
     endpoint: Endpoint = field(default_factory=Endpoint)
 
 
@@ -112,8 +113,14 @@ def mongo_copied(server: Any) -> Iterator[Copied]:
             return replace(access, endpoint=endpoint or world.endpoint)
 
         def inside(name: str) -> Any:
-            return world.space(name, world.production.list_collection_names())
+            return world.space(name, [*world.production.list_collection_names(), "new"])
 
+        def made_again() -> None:
+            kept = list(world.production["people_of"].find())
+            world.production["people_of"].drop()
+            world.production["people_of"].insert_many(kept)
+
+        world.production["people_of"].insert_many([{"_id": n} for n in range(3)])
         yield Copied(
             kind="mongo",
             project="demo",
@@ -134,6 +141,12 @@ def mongo_copied(server: Any) -> Iterator[Copied]:
                 for n in world.playground.list_collection_names()
                 if n.startswith(("__new", "__old"))
             ],
+            alter={
+                "people_of is made otherwise": made_again,
+                "many is made otherwise": lambda: world.production["many"].create_index("x"),
+                "new is new": lambda: world.production["new"].insert_one({}),
+                "people_of is gone": lambda: world.production["people_of"].drop(),
+            },
         )
 
 
@@ -210,6 +223,12 @@ def qdrant_copied(server: Any) -> Iterator[Copied]:
         shape=shape,
         spoil=spoil,
         left=lambda: [n for n in place.names() if n not in ("__sandbox", place.alias())],
+        alter={
+            "is made otherwise": lambda: place.call(
+                "DELETE", f"/collections/{place.production}/index/{next(iter(INDEXES))}?wait=true"
+            ),
+            "is gone": lambda: place.call("DELETE", f"/collections/{place.production}"),
+        },
     )
     for one in place.call("GET", "/collections")["collections"]:
         if one["name"].startswith(place.production.removesuffix("_rule1")):

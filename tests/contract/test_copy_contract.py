@@ -183,6 +183,9 @@ class Shapeless:
             for one in self._real.datasets(cut)
         ]
 
+    def altered(self, cut: Cut, datasets: Sequence[Dataset]) -> Sequence[str]:
+        return ()
+
     def catalog(self, cut: Cut) -> bytes:
         return re.sub(rb"CREATE INDEX items_data [^;]*;", b"", self._real.catalog(cut))
 

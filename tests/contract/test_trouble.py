@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +164,37 @@ def _settle(world: Copied) -> None:
     store = world.store(None)
     store.settle()
     store.close()
+
+
+class Meanwhile:
+    """A source that somebody alters between the plan and the end of reading."""
+
+    def __init__(self, real: Any, alter: Callable[[], Any]) -> None:
+        self._real, self._alter = real, alter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def altered(self, cut: Any, datasets: Any) -> Any:
+        self._alter()
+        return self._real.altered(cut, datasets)
+
+
+def test_what_is_made_otherwise_between_plan_and_read(world: Copied, tmp_path: Path) -> None:
+    """Last of all: production is another afterwards. PostgreSQL's tables are locked meanwhile
+    (test_postgres_failures.py), and keys have no shape."""
+    assert world.alter or world.kind in ("postgres", "redis")
+    for number, (told, alter) in enumerate(world.alter.items()):
+        root = tmp_path / str(number)
+        source = world.source(None)
+        with pytest.raises(SandboxError, match=f"changed while it was read.*{told}") as caught:
+            take(world, Meanwhile(source, alter), root)  # type: ignore[arg-type]
+        source.close()
+        assert "\n" not in str(caught.value)
+        assert artifacts.listing(root) == []
+        left = artifacts.resume(root, artifacts.interrupted(root)[0], facts={})
+        assert left.finished(world.kind) == frozenset()  # nothing for --resume to go on with
+        left.leave()
 
 
 # --- a full disk ---------------------------------------------------------------------------------

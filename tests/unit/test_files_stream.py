@@ -262,6 +262,30 @@ def test_a_file_that_grows_is_cut_at_its_size(tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "log").read_bytes() == b"before"
 
 
+@pytest.mark.parametrize(
+    "become",
+    [
+        lambda path: path.symlink_to("/etc/passwd"),
+        lambda path: os.mkfifo(path),
+        lambda path: path.mkdir(),
+    ],
+    ids=["symlink", "pipe", "directory"],
+)
+def test_a_file_that_becomes_something_else_is_an_error(tmp_path: Path, become: Any) -> None:
+    """Between the walk and the reading: nothing is followed and nothing is waited for."""
+    path = tmp_path / "a"
+    path.write_text("a")
+
+    class Harm(Keep):
+        def file(self, directory: str, file: FileEntry) -> FileEntry | None:
+            path.unlink()
+            become(path)
+            return file
+
+    with pytest.raises(SandboxError, match="became something else"):
+        packed(tmp_path, Harm())
+
+
 def test_a_file_that_shrinks_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"before")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from sandbox.contract import Access, Cut, Mask, Tool
-from sandbox.errors import Unreachable
+from sandbox.errors import SandboxError, Unreachable
 from sandbox.model import Dataset, FileEntry, FilesSpace, Kind, Marker
 from sandbox.stores.files import marks, stream, tree
 
+AGAIN = "try again when nothing is being moved there"
 MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -108,13 +111,29 @@ def file_system(path: Path) -> str:
 
 
 def open_quietly(path: Path) -> IO[bytes]:
-    """For reading, without following a symlink and, where allowed, without a new access time."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    """For reading, without following a symlink and, where allowed, without a new access time.
+
+    Raises SandboxError when it is no file any more; a pipe, which may never answer, is not waited
+    for.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags | getattr(os, "O_NOATIME", 0))
-    except PermissionError:
-        descriptor = os.open(path, flags)
+        try:
+            descriptor = os.open(path, flags | getattr(os, "O_NOATIME", 0))
+        except PermissionError:
+            descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):  # a symlink, a socket now
+            raise altered(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise altered(path)
     return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def altered(path: Path) -> SandboxError:
+    return SandboxError("it became something else while it was read", where=str(path), hint=AGAIN)
 
 
 class _Limited(io.RawIOBase):

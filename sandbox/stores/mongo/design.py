@@ -36,9 +36,11 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A database as it is: collections by name with their options, and views."""
+    """A database as it is: collections by name with their options and the server's own mark of
+    each, and views."""
 
     collections: Mapping[str, Document]
+    uuids: Mapping[str, Any]
     views: Sequence[View]
 
 
@@ -63,6 +65,7 @@ def _options() -> json_util.JSONOptions:
 def look(base: Database[Document], space: MongoSpace) -> Found:
     """Raises ConfigError naming every collection and view that `space` does not name."""
     collections: dict[str, Document] = {}
+    uuids: dict[str, Any] = {}
     views: list[View] = []
     unnamed = []
     for found in base.list_collections():
@@ -75,13 +78,14 @@ def look(base: Database[Document], space: MongoSpace) -> Found:
             views.append(view(name, found["options"]))
         else:
             collections[name] = dict(found["options"])
+            uuids[name] = found.get("info", {}).get("uuid")
     if unnamed:
         raise ConfigError(
             f"nothing says what becomes of {', '.join(sorted(unnamed))}",
             where=f"mongo {base.name}",
             hint="name each under [mongo] collections, or drop it",
         )
-    return Found(collections=collections, views=in_order(views))
+    return Found(collections=collections, uuids=uuids, views=in_order(views))
 
 
 def view(name: str, options: Mapping[str, Any]) -> View:

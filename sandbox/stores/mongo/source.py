@@ -52,6 +52,7 @@ class Source:
         self._access = access
         self._space = space_of(access)
         self._kept: Client | None = None
+        self._uuids: Mapping[str, Any] = {}  # of the collections that were listed last
 
     @property
     def _client(self) -> Client:
@@ -105,10 +106,24 @@ class Source:
         now = cut.token.time * 1000 if cut.token else int(time.time() * 1000)
         with doing("listing collections"):
             found = design.look(self._base, self._space)
+            self._uuids = found.uuids
             return [
                 design.describe(self._base, name, options, self._space, now)
                 for name, options in sorted(found.collections.items())
             ]
+
+    def altered(self, cut: Cut, datasets: Sequence[Dataset]) -> Sequence[str]:
+        """Collections dropped, made anew, or with other options or indexes: a cursor over one that
+        was dropped before it began would have seen an empty one."""
+        uuids = self._uuids
+        now = {dataset.name: dataset for dataset in self.datasets(cut)}
+        before = {dataset.name: dataset for dataset in datasets}
+        words = dict.fromkeys(before.keys() - now.keys(), "is gone")
+        words |= dict.fromkeys(now.keys() - before.keys(), "is new")
+        for name in before.keys() & now.keys():
+            if _shape(now[name]) != _shape(before[name]) or uuids[name] != self._uuids[name]:
+                words[name] = "is made otherwise"
+        return [f"collection {name} {what}" for name, what in sorted(words.items())]
 
     def catalog(self, cut: Cut) -> bytes:
         """The views that the space names."""
@@ -195,6 +210,10 @@ class Source:
         session = stack.enter_context(self._client.start_session(snapshot=True))
         session._snapshot_time = cut.token
         return session
+
+
+def _shape(dataset: Dataset) -> dict[str, Any]:
+    return {key: value for key, value in dataset.options.items() if key != "cut_ms"}
 
 
 def _note(cut: Cut, name: str) -> None:

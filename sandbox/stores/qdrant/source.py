@@ -71,6 +71,14 @@ class Source:
         size = points * _vector_bytes(options)
         return [Dataset(store="qdrant", name=DATASET, rows=points, bytes=size, options=options)]
 
+    def altered(self, cut: Cut, datasets: Sequence[Dataset]) -> Sequence[str]:
+        """The collection, when its configuration or its payload indexes are others."""
+        info = self._rest.found(["collections", self._name])
+        if info is None:
+            return [f"collection {self._name} is gone"]
+        same = all(collections.options(info) == one.options for one in datasets)
+        return [] if same else [f"collection {self._name} is made otherwise"]
+
     def catalog(self, cut: Cut) -> bytes:
         return b""
 

@@ -5,6 +5,7 @@ Every wrong input becomes one ConfigError that names the file and the key.
 
 from __future__ import annotations
 
+import functools
 import io
 import tomllib
 from collections.abc import Mapping
@@ -193,6 +194,11 @@ def parse(text: str, *, file: str) -> Settings:
 
 def parse_env(text: str, *, file: str) -> dict[str, str]:
     """Read an env file: NAME=value lines, quotes and comments allowed, no interpolation."""
+    return dict(_parsed_env(text, file))
+
+
+@functools.lru_cache(maxsize=16)  # a command looks up dozens of variables in the same two texts
+def _parsed_env(text: str, file: str) -> Mapping[str, str]:
     values: dict[str, str] = {}
     for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items():
         if value is None:

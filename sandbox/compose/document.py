@@ -6,6 +6,7 @@ Scalars stay the text that was written, save true, false and null: in YAML 1.1 a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,7 @@ class Document:
         return 0
 
 
+@functools.lru_cache(maxsize=8)  # `up` reads each file to check it, and again to plan
 def load(text: str, *, file: str) -> Document:
     """Read YAML. Raises ConfigError with the line for what is not YAML or stands twice."""
     try:

@@ -19,8 +19,8 @@ from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.model import Dataset, Kind, Marker, Start
 from sandbox.stores.postgres import catalog, copytext, watching
+from sandbox.stores.postgres.chosen import WHOLE, Chosen
 from sandbox.stores.postgres.dump import pattern
-from sandbox.stores.postgres.keysets import give
 from sandbox.stores.postgres.references import references
 from sandbox.stores.postgres.sampling import sample
 from sandbox.stores.postgres.session import (
@@ -35,7 +35,6 @@ from sandbox.stores.postgres.session import (
     space_of,
 )
 from sandbox.stores.postgres.streaming import pieces
-from sandbox.stores.postgres.subset import Chosen, Closure
 
 LOCK_WITHIN = "30s"
 READ_ONLY = (
@@ -228,7 +227,7 @@ class PostgresSource:
         query = self._query(dataset, columns, expressions, where, text)
         change = copytext.changer(columns, texts) if texts else None
         with self._worker(cut, {**chosen.settings, **mask.settings}) as connection:
-            give(connection, chosen.keys)
+            chosen.give(connection)
             try:
                 yield from pieces(connection, query, change)
             except psycopg.Error as error:
@@ -258,6 +257,8 @@ class PostgresSource:
         settings: Mapping[str, str],
     ) -> Sequence[str]:
         """See `contract.Subsetting`. Held in the cut, as keys of 8 bytes."""
+        from sandbox.stores.postgres.subset import Closure  # needs numpy
+
         datasets = self.datasets(cut)
         names = [dataset.name for dataset in datasets]
         for table, start in starts.items():
@@ -289,7 +290,7 @@ class PostgresSource:
         query = select + sql.SQL(" FROM ") + self._from(dataset)
         query += sql.SQL(f" WHERE {chosen.where or 'true'}")
         with doing(f"reading {dataset.name}"), self._worker(cut, chosen.settings) as connection:
-            give(connection, chosen.keys)
+            chosen.give(connection)
             with connection.cursor(name="sandbox_chosen") as cursor:
                 cursor.itersize = 5000
                 cursor.execute(query)
@@ -382,9 +383,6 @@ class PostgresSource:
             connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
         yield connection
         shared.free.put(connection)  # not after an error: its transaction is broken
-
-
-WHOLE = Chosen(where="")
 
 
 def _both(where: str, more: str) -> str:

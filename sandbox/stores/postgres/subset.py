@@ -9,24 +9,16 @@ refers to them. That difference is why a subset of ten videos is not all of prod
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 
 from sandbox.errors import ConfigError, SandboxError
 from sandbox.model import Dataset, Start
+from sandbox.stores.postgres.chosen import Chosen
 from sandbox.stores.postgres.keysets import NONE, Keys, fetch, give, member, together, without
 from sandbox.stores.postgres.references import KeyForms, Reference, followed, identifier, reach
 from sandbox.stores.postgres.session import Connection, failed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """Which rows of a table are read: a predicate, and the key sets and settings that it reads."""
-
-    where: str
-    keys: tuple[Keys, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Redis, MongoDB and Qdrant back to their baseline: what changed comes back, the rest is not moved,
+"""Redis and MongoDB back to their baseline: what changed comes back, the rest is not moved,
 and an interruption leaves the old or the new."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.errors import NoBaseline
 from sandbox.masking.keep import Keep
-from tests.contract import mongo_world, test_qdrant_store, test_redis_copy
+from tests.contract import mongo_world, test_redis_copy
 from tests.contract.redis_world import PLAYGROUND, PRODUCTION
 from tests.contract.redis_world import isolated as redis_isolated
 
@@ -149,26 +149,3 @@ def test_mongo_brings_back_what_changed(mongo: Any) -> None:
 
 def uuid_of(base: Any, name: str) -> Any:
     return next(base.list_collections(filter={"name": name})).get("info", {}).get("uuid")
-
-
-def test_qdrant_stays_where_nothing_changed_and_is_loaded_whole_where_something_did(
-    qdrant_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = test_qdrant_store.Place(qdrant_server)
-    monkeypatch.setattr(test_qdrant_store, "OURS", replace(test_qdrant_store.OURS, baseline="b1"))
-    body = {"vectors": {"size": 4, "distance": "Cosine"}}
-    points = [{"id": n, "vector": [n, 1, 2, 3], "payload": {"n": n}} for n in range(1, 600)]
-    world.make(body, points)
-    world.admin().isolate()
-    store = world.load()
-    assert store.changes() == [] and store.rewind() == []
-    store.swap()
-    store.settle()
-    path = f"/collections/{world.playground}/points"
-    moved = {"points": [{"id": 7, "vector": [9, 9, 9, 9]}]}
-    world.call("PUT", f"{path}/vectors?wait=true", moved)
-    assert [change.what for change in world.store().changes()] == ["rows"]
-    with pytest.raises(NoBaseline, match="its points changed"):
-        world.store().rewind()
-    world.load()
-    assert world.store().changes() == []

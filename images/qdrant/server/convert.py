@@ -224,7 +224,7 @@ def record(one: Any, *, score: bool = False) -> dict[str, Any]:
     identifier = one.id if isinstance(one.id, int) else str(one.id)
     out: dict[str, Any] = {"id": identifier}
     if score:
-        out |= {"version": 0, "score": float(np.float32(one.score))}
+        out |= {"version": one.version, "score": float(np.float32(one.score))}
     if one.payload is not None:
         out["payload"] = one.payload
     if one.vector is not None:

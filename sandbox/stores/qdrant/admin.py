@@ -61,7 +61,11 @@ class Admin:
             self._own.result("POST", ["collections", "aliases"], {"actions": actions})
             done.append(Statement(text=f"delete alias {name}", why="the playground's name"))
         listed = self._own.result("GET", ["collections"])["collections"]
-        doomed = [one["name"] for one in listed if markers.number_of(name, one["name"])]
+        doomed = [
+            one["name"]
+            for one in listed
+            if markers.number_of(name, one["name"]) or markers.base_of(name, one["name"])
+        ]
         for collection in [*doomed, marker]:  # the marker last: an interrupted removal goes on
             self._own.result("DELETE", ["collections", collection])
             done.append(Statement(text=f"DELETE /collections/{collection}", why="the playground's"))

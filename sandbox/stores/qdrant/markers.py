@@ -20,6 +20,16 @@ def numbered(name: str, number: int) -> str:
     return f"{name}__{number}"
 
 
+def based(name: str, number: int) -> str:
+    """The pristine copy of a numbered collection."""
+    return f"{numbered(name, number)}__base"
+
+
+def base_of(name: str, collection: str) -> int:
+    """3 for `name__3__base`; 0 for anything else."""
+    return number_of(name, collection.removesuffix("__base")) if "__base" in collection else 0
+
+
 def number_of(name: str, collection: str) -> int:
     """3 for `name__3`; 0 for anything else."""
     match = re.fullmatch(rf"{re.escape(name)}__([0-9]+)", collection)
@@ -63,7 +73,7 @@ def write(rest: Rest, name: str, number: int | str, payload: dict[str, Any]) -> 
     rest.result("PUT", path, body, wait="true")
 
 
-def forget(rest: Rest, name: str, number: int) -> None:
+def forget(rest: Rest, name: str, number: int | str) -> None:
     path = ["collections", marker_collection(name), "points", "delete"]
     rest.result("POST", path, {"points": [number]}, wait="true")
 

@@ -146,10 +146,11 @@ def read_only(method: str, path: Sequence[str], body: Any) -> None:
 
 def own_only(name: str, marker: str, production: str) -> Fence:
     """The fence of the keeper and the administrator, whose key opens the whole server: changes go
-    to `name__1`, `name__2`, ..., to the marker collection and to the alias `name`, to nothing
-    else, and nothing at all names production's collection."""
+    to `name__1`, `name__2`, ..., to their pristine copies, to the marker collection and to the
+    alias `name`, to nothing else, and nothing at all names production's collection."""
     numbered = re.compile(rf"{re.escape(name)}__[0-9]+")
-    if production == name or numbered.fullmatch(production):
+    changed = re.compile(rf"{re.escape(name)}__[0-9]+(__base)?")
+    if production == name or changed.fullmatch(production):
         raise Refused(
             "the playground's collection is production's own",
             where=production,
@@ -157,7 +158,7 @@ def own_only(name: str, marker: str, production: str) -> Fence:
         )
 
     def is_own(collection: str) -> bool:
-        return bool(numbered.fullmatch(collection)) or collection == marker
+        return bool(changed.fullmatch(collection)) or collection == marker
 
     def fence(method: str, path: Sequence[str], body: Any) -> None:
         sent = f"{method} /{'/'.join(path)}"

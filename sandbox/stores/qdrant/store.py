@@ -1,7 +1,8 @@
 """The playground's collection: an alias over `<name>__1`, `<name>__2`, ...
 
 A load fills the next number; `swap` moves the alias. Which number was replaced stands in the new
-one's marker until `settle`, so every step may be interrupted and called again.
+one's marker until `settle`, so every step may be interrupted and called again. A rewind moves no
+alias: it puts back the points that changed, in their place.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import orjson
 from sandbox.contract import Access, Tool
 from sandbox.errors import ConfigError, NoBaseline, Refused, SnapshotBroken
 from sandbox.model import Change, Dataset, Identity, Marker, QdrantSpace, Space
-from sandbox.stores.qdrant import batches, collections, markers, rest
+from sandbox.stores.qdrant import batches, collections, markers, rest, rewind
+from sandbox.stores.qdrant.rewind import Difference
 from sandbox.stores.qdrant.source import DATASET, Source
 from sandbox.stores.qdrant.tokens import marker_collection
 
 UPLOADS = 3  # requests on their way: one is read, one is sent, one is stored
 TOO_LARGE = 413
+KEPT = ("digest", "shape")  # beside the marker of what was loaded
+ALTERED = "its configuration or payload indexes changed"
+UNKNOWN = "its points changed, and the server does not tell which"
 
 
 class Store(Source):
@@ -50,6 +55,8 @@ class Store(Source):
         present = self._present()
         if self._previous(present) is not None:
             raise Refused("an earlier load is not settled", where=f"qdrant {self._name}")
+        if rewind.state(self._rest, self._name, present):
+            raise Refused("an earlier reset is not settled", where=f"qdrant {self._name}")
         self._drop_but(present)
         staged = markers.numbered(self._name, present + 1)
         self._options, self._rows, self._unchanged = {}, 0, False
@@ -87,7 +94,7 @@ class Store(Source):
                 where=f"qdrant {staged}",
             )
         notes = collections.complete(self._rest, staged, self._options) if self._options else []
-        kept = {"digest": self._digest(staged)} if marker.baseline else {}
+        kept = self._keep(present + 1) if marker.baseline else {}
         done = markers.payload(marker, staged=True, **kept)
         markers.write(self._rest, self._name, present + 1, done)
         return notes
@@ -97,7 +104,10 @@ class Store(Source):
         if self._unchanged:
             return
         present = self._present()
-        if self._previous(present) is not None:
+        if rewind.state(self._rest, self._name, present) in ("staged", "going"):
+            rewind.swap(self._rest, self._name, present)
+            return
+        if self._swapped(present):
             return
         staged = self._staged(present)
         found = markers.read(self._rest, self._name, staged) or {}
@@ -107,7 +117,10 @@ class Store(Source):
 
     def undo(self) -> None:
         self._guard()
-        previous = self._previous(self._present())
+        present = self._present()
+        if rewind.state(self._rest, self._name, present) in ("going", "done"):
+            rewind.undo(self._rest, self._name, present)
+        previous = self._previous(present)
         if previous is None:
             return
         if previous and not self._exists(previous):
@@ -117,44 +130,93 @@ class Store(Source):
     def settle(self) -> None:
         self._guard()
         present = self._present()
+        state = rewind.state(self._rest, self._name, present)
+        if state == "going":
+            rewind.undo(self._rest, self._name, present)
+        elif state == "done":
+            rewind.settle(self._rest, self._name, present)
+        elif state:
+            rewind.drop(self._rest, self._name, present)
         if self._previous(present) is not None:
             found = markers.read(self._rest, self._name, present) or {}
             # From here on `undo` does not look at the old one.
-            kept = {key: one for key, one in found.items() if key in ("marker", "digest")}
+            kept = {key: one for key, one in found.items() if key in ("marker", *KEPT)}
             markers.write(self._rest, self._name, present, kept)
         self._drop_but(present)
 
     def changes(self) -> Sequence[Change]:
-        """Qdrant tells of no change and no version: every point is read, and nothing is sent."""
-        marker, present = self._guard(), self._present()
-        found = markers.read(self._rest, self._name, present) or {}
-        if not marker.baseline or "digest" not in found:
-            raise NoBaseline("nothing was noted of its load", where="qdrant", hint="./inv load")
-        if self._digest(self._name) == found["digest"]:
-            return []
-        off = self._points(self._name) - int(marker.counts.get(DATASET, 0))
-        detail = f"{off:+,} points" if off else ""
-        return [Change(store="qdrant", dataset=DATASET, what="rows", detail=detail)]
+        """By the versions of the points; where these are not told, every point is read."""
+        return self._look()[1]
 
     def rewind(self) -> Sequence[Change]:
-        """Only where nothing changed: a copy inside the server would cost as much as a load."""
-        if self.changes():
-            raise NoBaseline("its points changed, and Qdrant copies nothing by itself")
-        self._unchanged = True
-        return []
+        """Puts the points that changed back from the pristine copy. Only a load changes the
+        collection itself."""
+        self.settle()
+        found, changes = self._look()
+        self._unchanged = not changes
+        if self._unchanged:
+            return []
+        if found is None:
+            raise NoBaseline(f"{changes[0].detail}, and a load alone can mend that")
+        present = self._present()
+        rewind.stage(self._rest, self._name, present, found, self._shown(present))
+        return changes
 
     def swapped(self) -> bool:
-        return self._previous(self._present()) is not None
+        present = self._present()
+        return self._swapped(present) or rewind.state(self._rest, self._name, present) == "done"
 
-    def _digest(self, name: str) -> str:
-        """Of the configuration, and of every point in the order of their ids."""
-        info = self._rest.result("GET", ["collections", name])
-        hashed = hashlib.blake2b(
-            orjson.dumps(collections.options(info), option=orjson.OPT_SORT_KEYS), digest_size=16
-        )
-        for points, _ in self._scroll(name, with_vector=True):
+    def _look(self) -> tuple[Difference | None, list[Change]]:
+        """What differs, point by point where that is known, and in words."""
+        marker, present = self._guard(), self._present()
+        kept = markers.read(self._rest, self._name, present) or {}
+        if not marker.baseline or "shape" not in kept:
+            raise NoBaseline("nothing was noted of its load", where="qdrant", hint="./inv load")
+        altered = Change(store="qdrant", dataset=DATASET, what="altered", detail=ALTERED)
+        if rewind.shape(self._info(present)) != kept["shape"]:
+            return None, [altered]
+        found = rewind.look(self._rest, self._name, present)
+        if found is not None:
+            change = Change(store="qdrant", dataset=DATASET, what="rows", rows=found.rows)
+            return found, [change] if found.rows else []
+        if self._digest(present) == kept["digest"]:
+            return None, []
+        return None, [Change(store="qdrant", dataset=DATASET, what="rows", detail=UNKNOWN)]
+
+    def _keep(self, number: int) -> dict[str, str]:
+        """A pristine copy, out of the playground's reach, and the facts that tell a change."""
+        options = self._options or collections.options(self._info(number))
+        base = rewind.make_base(self._rest, self._name, number, options)
+        hashed = hashlib.blake2b(digest_size=16)
+
+        def lines() -> Iterator[bytes]:
+            for points, _ in self._scroll(markers.numbered(self._name, number), with_vector=True):
+                hashed.update(points)
+                if points != b"[]":
+                    yield batches.line(0, points)[:-1]
+
+        for _ in self._upload(base, lines()):
+            pass
+        rewind.note(self._rest, self._name, number)
+        return {"digest": hashed.hexdigest(), "shape": rewind.shape(self._info(number))}
+
+    def _digest(self, number: int) -> str:
+        """Of every point in the order of their ids."""
+        hashed = hashlib.blake2b(digest_size=16)
+        for points, _ in self._scroll(markers.numbered(self._name, number), with_vector=True):
             hashed.update(points)
         return hashed.hexdigest()
+
+    def _info(self, number: int) -> dict[str, Any]:
+        path = ["collections", markers.numbered(self._name, number)]
+        info: dict[str, Any] = self._rest.result("GET", path)
+        return info
+
+    def _shown(self, number: int) -> dict[str, Any]:
+        return collections.options(self._info(number))
+
+    def _swapped(self, present: int) -> bool:
+        return self._previous(present) is not None
 
     def search(self, needles: Sequence[str]) -> Sequence[str]:
         """`points.path` of every payload field, or key, that holds one."""
@@ -225,10 +287,15 @@ class Store(Source):
         return any(one["name"] == name for one in listed)
 
     def _drop_but(self, present: int) -> None:
-        for number in self._numbers():
-            if number != present:
-                self._rest.result("DELETE", ["collections", markers.numbered(self._name, number)])
+        listed = self._rest.result("GET", ["collections"])["collections"]
+        for name in (one["name"] for one in listed):
+            base, number = (of(self._name, name) for of in (markers.base_of, markers.number_of))
+            if (base or number) in (0, present):
+                continue
+            self._rest.result("DELETE", ["collections", name])
+            if number:
                 markers.forget(self._rest, self._name, number)
+                rewind.forget(self._rest, self._name, number)
 
     def _point_alias_at(self, number: int) -> None:
         """In one request: there is no moment without an alias. 0: there was none."""

@@ -33,6 +33,7 @@ class Copied:
     shape: Callable[[str], Any]
     spoil: Callable[[str], None]  # a side's content is another from here on
     left: Callable[[], Any]  # names beside the playground's own
+    shared: Callable[[], Store] | None = None  # layout `partial`: the space is production's own
     alter: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # production's shape
     endpoint: Endpoint = field(default_factory=Endpoint)
 
@@ -99,6 +100,12 @@ def postgres_world(server: Any) -> Iterator[Copied]:
                 f"DELETE FROM {schemas[side]}.items WHERE id = 7"
             ),
             left=lambda: world.client.execute(BESIDE).fetchall(),
+            shared=lambda: postgres.PostgresStore(
+                replace(access("keeper", None), space=world.production),
+                owner=world.identities["playground"],
+                production=world.production,
+                tool=world.tool,
+            ),
         )
 
 
@@ -141,6 +148,11 @@ def mongo_copied(server: Any) -> Iterator[Copied]:
                 for n in world.playground.list_collection_names()
                 if n.startswith(("__new", "__old"))
             ],
+            shared=lambda: mongo.Store(
+                replace(world.access("keeper", inside(world.stem)), endpoint=world.endpoint),
+                owner=world.identities["playground"],
+                production=inside(world.stem),
+            ),
             alter={
                 "people_of is made otherwise": made_again,
                 "many is made otherwise": lambda: world.production["many"].create_index("x"),
@@ -223,6 +235,11 @@ def qdrant_copied(server: Any) -> Iterator[Copied]:
         shape=shape,
         spoil=spoil,
         left=lambda: [n for n in place.names() if n not in ("__sandbox", place.alias())],
+        shared=lambda: qdrant.Store(
+            place.access("keeper", place.production),
+            owner=_nobody(),
+            production=qdrant.store.QdrantSpace(collection=place.production),
+        ),
         alter={
             "is made otherwise": lambda: place.call(
                 "DELETE", f"/collections/{place.production}/index/{next(iter(INDEXES))}?wait=true"
@@ -273,6 +290,13 @@ def _nobody() -> Any:
 @contextmanager
 def copied(kind: str, request: Any, root: Path) -> Iterator[Copied]:
     """The world of one kind, on the run's own server of that kind."""
+    server = None if kind == "files" else request.getfixturevalue(f"{kind}_server")
+    with copied_on(server, kind, root) as made:
+        yield made
+
+
+@contextmanager
+def copied_on(server: Any, kind: str, root: Path) -> Iterator[Copied]:
     if kind == "files":
         with files_copied(root) as made:
             yield made
@@ -283,5 +307,23 @@ def copied(kind: str, request: Any, root: Path) -> Iterator[Copied]:
         "redis": redis_copied,
         "qdrant": qdrant_copied,
     }
-    with makers[kind](request.getfixturevalue(f"{kind}_server")) as made:
+    with makers[kind](server) as made:
         yield made
+
+
+def dedicated(here: Copied, there: Copied) -> Copied:
+    """Layout `dedicated`: production on one server, the playground on a server of its own."""
+
+    def either(name: str) -> Callable[[str], Any]:
+        sides = {"production": getattr(here, name), "playground": getattr(there, name)}
+        return lambda side: sides[side](side)
+
+    return replace(
+        here,
+        project=there.project,
+        store=there.store,
+        left=there.left,
+        content=either("content"),
+        shape=either("shape"),
+        spoil=either("spoil"),
+    )

@@ -1,8 +1,9 @@
-"""One suite for every store: through an artifact into the playground and back, the same content
-and the same catalog; and twins that lose or change something, which it must reject."""
+"""One suite for every store and layout: through an artifact into the playground and back, the same
+content and the same catalog; and twins that lose or change something, which it must reject."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +16,11 @@ from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.artifact import Artifact
 from sandbox.contract import Cut, Source
+from sandbox.errors import Refused
 from sandbox.masking.keep import KEEP, Keep
 from sandbox.model import KINDS, Dataset, Entry, FileEntry, Kind, Marker, Point
 from sandbox.report import silent
-from tests.contract.copy_worlds import Copied, copied
+from tests.contract.copy_worlds import Copied, copied, copied_on, dedicated
 
 
 class Decoded(Keep):
@@ -112,6 +114,43 @@ def equal(found: object, wanted: object, what: str) -> None:
 @pytest.mark.parametrize("mask", [KEEP, Decoded()], ids=["kept", "decoded"])
 def test_a_copy_is_the_same_out_and_back(world: Copied, tmp_path: Path, mask: Any) -> None:
     check_copy(world, tmp_path, mask=mask)
+
+
+# --- the other layouts ---------------------------------------------------------------------------
+
+
+def test_a_copy_on_a_server_of_its_own(world: Copied, run: Any, tmp_path: Path) -> None:
+    """Layout `dedicated`: other numbers of types, other defaults, nothing of production's near.
+    Directories are the same in every layout."""
+    if world.kind == "files":
+        return
+    with copied_on(run.start(world.kind), world.kind, tmp_path) as there:
+        check_copy(dedicated(world, there), tmp_path)
+
+
+def test_what_is_shared_is_never_written(world: Copied, tmp_path: Path) -> None:
+    """Layout `partial`: three stores are production's own. Keys and directories are apart there as
+    they are in `namespaced`."""
+    if world.shared is None:
+        assert world.kind in ("redis", "files")
+        return
+    source = world.source(None)
+    made = take(world, source, tmp_path)
+    source.close()
+    before = world.content("production"), world.shape("production")
+    with contextlib.ExitStack() as stack:
+        try:
+            store = stack.enter_context(contextlib.closing(world.shared()))
+        except Refused:  # Qdrant's is not even opened
+            return
+        with pytest.raises(Refused):
+            store.stage(made.datasets(world.kind), made.catalog(world.kind))
+        with pytest.raises(Refused):
+            store.rewind()
+        for call in (store.swap, store.undo, store.settle):
+            with contextlib.suppress(Refused):  # PostgreSQL finds nothing to do
+                call()
+    equal((world.content("production"), world.shape("production")), before, "production")
 
 
 # --- twins that must be seen ---------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Copies side by side in one run: ours against what anybody would write with the store's driver.
 
     python -m benchmarks.copy --scale 20 --stores mongo,qdrant,redis --runs 5
-    python -m benchmarks.copy --growth 5 50 --json
+    python -m benchmarks.copy --growth 5 50 --runs 1 --write docs
 
 A peer copies straight across and masks nothing. `kept` and `masked` are our pipe in the same way:
 read, mask, write beside; `snapshot+load` goes through the artifact on disk, with checksums,
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import copy_postgres
+from benchmarks.growth_plot import plot
 from benchmarks.peers import PEERS
 from benchmarks.servers import COLLECTION, DATABASE, PREFIX, Server, seed, started
 from sandbox import artifact as artifacts
@@ -227,11 +228,13 @@ def growth(kind: str, scales: Sequence[float], runs: int) -> list[dict[str, floa
             isolate(servers[0])
             taken = [apart(servers, "snapshot+load") for _ in range(runs)]
         seconds = statistics.median(one["seconds"] for one in taken)
+        client = statistics.median(one["us_row"] for one in taken)
         peak = max(one["peak_mb"] for one in taken)
         found.append(
             {"scale": scale, "rows": rows, "seconds": seconds, "peak_mb": peak,
-             "us_row": seconds / rows * 1e6}
+             "us_row": seconds / rows * 1e6, "client_us_row": client}
         )  # fmt: skip
+        print(f"{kind}, scale {scale:g}: {found[-1]}", file=sys.stderr, flush=True)
     return found
 
 
@@ -257,6 +260,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--stores", default=",".join(STORES))
     parser.add_argument("--growth", type=float, nargs="+", help="scales, 5 and 50 for one")
+    parser.add_argument("--write", type=Path, help="folder for copy.json, and copy.svg of --growth")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -280,7 +284,19 @@ def main() -> None:
             print(shown, end="\n\n", flush=True)
     if asked.json or asked.growth:
         print(json.dumps(results, indent=1))
+    if asked.write:
+        keep(asked.write, results, growth=bool(asked.growth))
     return None
+
+
+def keep(folder: Path, results: Mapping[str, Any], *, growth: bool) -> None:
+    """Beside what an earlier run of the other kind has left there."""
+    file = folder / "copy.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    known["growth" if growth else "compared"] = results
+    file.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    if growth:
+        (folder / "copy.svg").write_text(plot(results))
 
 
 if __name__ == "__main__":

@@ -358,8 +358,14 @@ def growth(made: Server, scales: Sequence[float], runs: int) -> list[dict[str, f
     found = []
     for scale in scales:
         rows = seed(made, scale)
-        best = statistics.median(ours_apart(made, masked=False)["total"] for _ in range(runs))
-        found.append({"scale": scale, "rows": rows, "seconds": best, "us_row": best / rows * 1e6})
+        taken = [ours_apart(made, masked=False) for _ in range(runs)]
+        best = statistics.median(one["total"] for one in taken)
+        peak = max(one["peak_mb"] for one in taken)
+        found.append(
+            {"scale": scale, "rows": rows, "seconds": best, "us_row": best / rows * 1e6,
+             "peak_mb": peak}
+        )  # fmt: skip
+        print(f"postgres, scale {scale:g}: {found[-1]}", file=sys.stderr, flush=True)
     return found
 
 

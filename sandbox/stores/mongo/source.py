@@ -30,6 +30,7 @@ from sandbox.stores.mongo.session import (
 )
 
 BATCH_BYTES = 4 << 20  # what one answer of a cursor should come to
+DECODED_BYTES = 1 << 20  # the same of documents that are decoded: ten times as large in memory
 BATCH_ROWS = 10_000
 PIECE = 1 << 20
 CHANGES = frozenset(
@@ -137,7 +138,8 @@ class Source:
             wanted = ranges(self._base[dataset.name], dataset)
             parts: list[bytes] = []
             rows = size = 0
-            for batch in batches(self._open(stack, cut, dataset), wanted):
+            size_of_answer = BATCH_BYTES if keeps else DECODED_BYTES
+            for batch in batches(self._open(stack, cut, dataset, size_of_answer), wanted):
                 got, data = (count(batch), batch) if keeps else masked(batch, dataset.name, mask)
                 parts.append(data)
                 rows += got
@@ -179,10 +181,10 @@ class Source:
                 raise
             return session._snapshot_time
 
-    def _open(self, stack: contextlib.ExitStack, cut: Cut, dataset: Dataset) -> Open:
-        """Opens cursors whose batches come to about BATCH_BYTES, all at the cut's time."""
+    def _open(self, stack: contextlib.ExitStack, cut: Cut, dataset: Dataset, answer: int) -> Open:
+        """Opens cursors whose batches come to about `answer` bytes, all at the cut's time."""
         average = dataset.bytes // max(dataset.rows, 1) or 1024
-        size = max(1, min(BATCH_ROWS, BATCH_BYTES // average))
+        size = max(1, min(BATCH_ROWS, answer // average))
         collection = self._base[dataset.name]
 
         def cursor(options: Options) -> Iterator[bytes]:

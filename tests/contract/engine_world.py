@@ -16,6 +16,7 @@ from pathlib import Path
 
 import docker
 from docker.errors import APIError, NotFound
+from docker.models.networks import Network
 
 from sandbox import compose
 from sandbox.engine import Engine, connect
@@ -174,7 +175,7 @@ class World:
             with contextlib.suppress(NotFound, APIError):
                 client.api.remove_container(container["Id"], force=True, v=True)
         for network in client.networks.list(filters=self._filters()):
-            network.remove()
+            _gone(network)
         for volume in client.volumes.list(filters=self._filters()):
             volume.remove(force=True)
         baselines = client.api.images(filters={"label": f"sandbox.project={self.project}"})
@@ -195,3 +196,18 @@ def a_world(root: Path) -> Iterator[World]:
         yield world
     finally:
         world.clear()
+
+
+def _gone(network: Network) -> None:
+    """Remove it once the engine has let go of its last, removed, container."""
+    for last in [False] * 99 + [True]:
+        try:
+            network.remove()
+        except NotFound:
+            return
+        except APIError:
+            if last:
+                raise
+            time.sleep(0.1)
+        else:
+            return

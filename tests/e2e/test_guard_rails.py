@@ -35,7 +35,7 @@ from sandbox.workflows.load import load
 from sandbox.workflows.reset import reset
 from sandbox.workflows.session import Session
 from sandbox.workflows.snapshot import snapshot
-from tests.e2e.world import ROOT, Sandbox, made
+from tests.e2e.world import ROOT, Sandbox, interruptible, made
 
 # Every command that writes, as somebody types it.
 WRITING: dict[str, dict[str, Any]] = {
@@ -371,6 +371,7 @@ def test_watch_repeats_and_ctrl_c_ends_it_cleanly(sandbox: Sandbox) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     assert watching.stdout is not None
     seen = 0

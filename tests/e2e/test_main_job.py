@@ -16,7 +16,7 @@ import redis
 from sandbox.errors import ConfigError
 from sandbox.project import open_project
 from sandbox.testing import Copy
-from tests.e2e.world import Sandbox, made
+from tests.e2e.world import Sandbox, interruptible, made
 
 LABEL = "com.docker.compose.project"
 
@@ -120,6 +120,7 @@ def _stopped_when(
         text=True,
         cwd=sandbox.folder,
         env=sandbox.environ(),
+        preexec_fn=interruptible,
     )
     while not ready():
         assert running.poll() is None, "it ended before it could be stopped"

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,11 @@ class Sandbox:
         with psycopg.connect(address, autocommit=True) as connection:
             found = connection.execute(sql)
             return found.fetchall() if found.description else []
+
+
+def interruptible() -> None:
+    """For `preexec_fn`: a shell's background jobs, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -84,10 +84,14 @@ class Rest:
         )
         try:
             try:
-                return self._http.send(request)
+                response = self._http.send(request)
             except httpx.RemoteProtocolError:
                 # A kept connection was closed meanwhile. Every request here may be sent twice.
-                return self._http.send(request)
+                response = self._http.send(request)
+            # A response and its stream refer to one another: its body, a MiB that is read already,
+            # would stay until the garbage collector next comes by.
+            response.stream = httpx.ByteStream(b"")
+            return response
         except httpx.TransportError as error:
             raise Unreachable(
                 f"the server does not answer: {type(error).__name__}",

@@ -128,13 +128,24 @@ def test_production_is_not_contacted_and_nothing_is_loaded(
     assert changed(sandbox) == set()
 
 
-def test_what_changed_in_qdrant_is_loaded_whole_beside_the_rest(sandbox: Sandbox) -> None:
-    spoil(sandbox)
+@pytest.mark.parametrize(
+    ("method", "path", "body", "loaded_whole"),
+    [
+        ("POST", "points/delete", {"filter": {}}, []),
+        ("PUT", "index", {"field_name": "junk", "field_schema": "keyword"}, ["qdrant"]),
+    ],
+    ids=["points", "collection"],
+)
+def test_qdrant_goes_back_by_points_or_is_loaded_whole_beside_the_rest(
+    sandbox: Sandbox, method: str, path: str, body: dict[str, Any], loaded_whole: list[str]
+) -> None:
+    if not changed(sandbox):
+        spoil(sandbox)
     known = sandbox.variables()
-    path = f"{known['QDRANT_URL']}/collections/{known['QDRANT_COLLECTION']}/points"
-    answer = httpx.post(
-        f"{path}/delete?wait=true",
-        json={"filter": {}},
+    answer = httpx.request(
+        method,
+        f"{known['QDRANT_URL']}/collections/{known['QDRANT_COLLECTION']}/{path}?wait=true",
+        json=body,
         headers={"api-key": known["QDRANT_API_KEY"]},
         timeout=60,
     )
@@ -142,7 +153,7 @@ def test_what_changed_in_qdrant_is_loaded_whole_beside_the_rest(sandbox: Sandbox
     assert changed(sandbox) == set(KINDS)
     with Session(open_project(sandbox.config), silent) as session:
         done = reset(session)
-    assert [note.split(":")[0] for note in done.notes] == ["qdrant"]
+    assert [note.split(":")[0] for note in done.notes] == loaded_whole
     assert changed(sandbox) == set()
 
 

@@ -59,8 +59,12 @@ class Session:
         return self._open.enter_context(Session(self.project.at(layout), self.report))
 
     def beside(self, playground: str) -> Session:
-        """Another playground of this project; closed together with this one."""
-        return self._open.enter_context(Session(self.project.named(playground), self.report))
+        """Another playground of this project; closed together with this one. What is known of the
+        engine and of production's servers is known for it, too."""
+        other = Session(self.project.named(playground), self.report)
+        other._engine = self._engine
+        other._ports = {at: port for at, port in self._ports.items() if at[0] == "production"}
+        return self._open.enter_context(other)
 
     @property
     def engine(self) -> Engine:

@@ -1,10 +1,17 @@
-"""TLS options in a URL reach the driver: the right CA lets in, another one does not."""
+"""TLS options in a URL reach the driver: the right CA lets in, another one does not, and neither
+does a certificate of another host."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import ipaddress
+import secrets
+import select
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sandbox.contract import Access
-from sandbox.errors import Unreachable
-from sandbox.model import Kind, PostgresSpace, RedisSpace, Space
+from sandbox.errors import SandboxError, Unreachable
+from sandbox.model import Kind, MongoSpace, PostgresSpace, QdrantSpace, RedisSpace, Space
 from sandbox.stores import backend
 from sandbox.urls import parse_url
 
@@ -61,6 +68,74 @@ def certificate(*addresses: str) -> Certificate:
         serialization.NoEncryption(),
     )
     return Certificate(pem=made.public_bytes(serialization.Encoding.PEM), key=private)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A server that speaks TLS: its URL without options, and files of its own CA and of another."""
+
+    url: str
+    ca: Path
+    others_ca: Path
+
+    def refused(self, kind: Kind, options: str, space: Space, why: str) -> None:
+        with pytest.raises(Unreachable, match=why):
+            product(kind, f"{self.url}{options}", space)
+
+
+class Terminator:
+    """Takes TLS off before a server, as a load balancer does."""
+
+    def __init__(self, made: Certificate, folder: Path, target: tuple[str, int]) -> None:
+        path = folder / f"{secrets.token_hex(4)}.pem"
+        path.write_bytes(made.pem + made.key)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(path)
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted = self._listener.accept()[0]
+                threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        """Both directions in one thread: an SSL connection is not to be used by two."""
+        with (
+            contextlib.suppress(OSError),
+            self._context.wrap_socket(plain, server_side=True) as near,
+            socket.create_connection(self._target) as far,
+        ):
+            while True:
+                ready = [near] if near.pending() else select.select([near, far], [], [])[0]
+                for one, other in ((near, far), (far, near)):
+                    if one in ready:
+                        data = one.recv(65_536)
+                        if not data:
+                            return
+                        other.sendall(data)
+
+
+@contextlib.contextmanager
+def terminated(
+    server: Server, folder: Path, scheme: str, login: str, *names: str
+) -> Iterator[Offered]:
+    """`server` behind TLS, with a certificate for `names`."""
+    made = certificate(*names)
+    ca, other = folder / "ca.pem", folder / "other.pem"
+    ca.write_bytes(made.pem)
+    other.write_bytes(certificate(*names).pem)
+    proxy = Terminator(made, folder, (server.host, server.port))
+    try:
+        yield Offered(f"{scheme}://{login}127.0.0.1:{proxy.port}/", ca, other)
+    finally:
+        proxy.close()
 
 
 def install(server: Server, made: Certificate, owner: str) -> None:
@@ -154,3 +229,56 @@ def test_redis_checks_the_ca(redis_tls: tuple[str, Path], others_ca: Path) -> No
     assert product("redis", f"{url}{options}{ca}", space).startswith("Redis")
     with pytest.raises(Unreachable, match="certificate verify failed"):
         product("redis", f"{url}{options}{others_ca}", space)
+
+
+MONGO = MongoSpace(database="tls")
+QUICK = "&serverSelectionTimeoutMS=1500"  # the driver tries again for as long
+
+
+def mongo_login(server: Server) -> str:
+    return f"{server.admin_user}:{server.admin_password}@"
+
+
+def test_mongo_checks_the_ca(mongo_server: Server, tmp_path: Path) -> None:
+    login = mongo_login(mongo_server)
+    with terminated(mongo_server, tmp_path, "mongodb", login, "127.0.0.1") as offered:
+        right = f"{offered.url}?tls=true&tlsCAFile={offered.ca}"
+        assert product("mongo", right, MONGO)
+        options = f"?tls=true&tlsCAFile={offered.others_ca}{QUICK}"
+        offered.refused("mongo", options, MONGO, "certificate verify failed")
+        offered.refused("mongo", f"?tls=true{QUICK}", MONGO, "certificate verify failed")
+
+
+def test_mongo_checks_the_host(mongo_server: Server, tmp_path: Path) -> None:
+    login = mongo_login(mongo_server)
+    with terminated(mongo_server, tmp_path, "mongodb", login, "10.9.8.7") as offered:
+        options = f"?tls=true&tlsCAFile={offered.ca}"
+        offered.refused("mongo", f"{options}{QUICK}", MONGO, "IP address mismatch")
+        assert product("mongo", f"{offered.url}{options}&tlsAllowInvalidHostnames=true", MONGO)
+
+
+QDRANT = QdrantSpace(collection="tls")
+
+
+def test_qdrant_checks_the_ca(qdrant_server: Server, tmp_path: Path) -> None:
+    with terminated(qdrant_server, tmp_path, "https", "", "127.0.0.1") as offered:
+        key = f"?api_key={qdrant_server.api_key}"
+        assert "Qdrant" in product("qdrant", f"{offered.url}{key}&ca={offered.ca}", QDRANT)
+        for options in (f"&ca={offered.others_ca}", ""):
+            offered.refused("qdrant", f"{key}{options}", QDRANT, "certificate verify failed")
+
+
+def test_qdrant_checks_the_host(qdrant_server: Server, tmp_path: Path) -> None:
+    with terminated(qdrant_server, tmp_path, "https", "", "10.9.8.7") as offered:
+        options = f"?api_key={qdrant_server.api_key}&ca={offered.ca}"
+        offered.refused("qdrant", options, QDRANT, "IP address mismatch")
+
+
+def test_a_ca_that_is_not_there_is_named(qdrant_server: Server, mongo_server: Server) -> None:
+    for kind, server, options, space in (
+        ("qdrant", qdrant_server, "ca", QDRANT), ("mongo", mongo_server, "tlsCAFile", MONGO),
+    ):  # fmt: skip
+        scheme = {"qdrant": "https", "mongo": "mongodb"}[kind]
+        url = f"{scheme}://127.0.0.1:{server.port}/?tls=true&{options}=/nowhere/ca.pem"
+        with pytest.raises(SandboxError, match=r"/nowhere/ca\.pem"):
+            product(kind, url, space)  # type: ignore[arg-type]

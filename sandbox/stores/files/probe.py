@@ -11,22 +11,19 @@ import contextlib
 import os
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.contract import Access
-from sandbox.errors import SandboxError
 from sandbox.model import Attempt, FilesSpace, Identity
 from sandbox.stores.files import marks, users
 from sandbox.stores.files.source import MOUNTS
+from sandbox.trying import Found, message, timed
 
 CANARY = ".sandbox-canary-"
 FEW = 1_000  # files of production that are looked at for the most open one
 NO_USER = "no user of its own is configured: kept apart by path, not by rights"
-
-Found = tuple[str, bool]  # what happened, and whether that is isolation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,22 +170,15 @@ _TRY_OPEN = ': >> "$1"'  # nothing is written, and no time of the file changes
 
 
 def _attempt(purpose: str, probe: _Probe, own: Path, theirs: Path) -> Attempt:
-    began = time.perf_counter()
-    try:
-        happened, ok = probe.run(own, theirs)
-    except OSError as error:
-        happened, ok = f"failed: {error.strerror or error}", False
-    except SandboxError as error:
-        happened, ok = f"failed: {error.message}", False
-    return Attempt(
-        row=f"{purpose.capitalize()} files",
-        identity=probe.who,
-        tried=probe.tried,
-        expected=probe.expected,
-        happened=happened,
-        ok=ok,
-        seconds=time.perf_counter() - began,
+    row = f"{purpose.capitalize()} files"
+    return timed(
+        row, probe.who, probe.tried, probe.expected, lambda: probe.run(own, theirs), words=_words
     )
+
+
+def _words(error: Exception) -> str | None:
+    told = error.strerror or str(error) if isinstance(error, OSError) else message(error)
+    return f"failed: {told}" if told else None
 
 
 def _apart(own: Path, production: tuple[Path, ...]) -> Found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,12 +13,13 @@ from typing import Any
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sandbox.contract import Access
-from sandbox.errors import SandboxError, Unreachable
+from sandbox.errors import Unreachable
 from sandbox.model import Attempt
 from sandbox.stores.mongo import powers, trials
 from sandbox.stores.mongo.roles import ACTIONS
 from sandbox.stores.mongo.session import MARKER, Client, connect, line, read_marker, space_of
 from sandbox.stores.mongo.trials import Target, Trial
+from sandbox.trying import Found, message, timed
 
 ROW = "MongoDB"
 DENIED = "not authorized"
@@ -28,7 +28,6 @@ HOME = "write and read at home"
 # No such command, stage, field or form: a way that this server does not have.
 UNKNOWN = {59, 115, 40324, 40415, 40105, 9, 14}
 NO_SUCH_WAY = "this server has no such way"
-Found = tuple[str, bool]
 
 
 class MongoProber:
@@ -257,19 +256,8 @@ def _refused(access: Access) -> Found:
 
 
 def _timed(who: str, tried: str, expected: str, run: Callable[[], Found]) -> Attempt:
-    began = time.perf_counter()
-    try:
-        happened, ok = run()
-    except PyMongoError as error:
-        happened, ok = line(error), False
-    except SandboxError as error:
-        happened, ok = error.message, False
-    return Attempt(
-        row=ROW,
-        identity=who,
-        tried=tried,
-        expected=expected,
-        happened=happened,
-        ok=ok,
-        seconds=time.perf_counter() - began,
-    )
+    return timed(ROW, who, tried, expected, run, words=_words)
+
+
+def _words(error: Exception) -> str | None:
+    return line(error) if isinstance(error, PyMongoError) else message(error)

@@ -20,7 +20,8 @@ from sandbox.stores.postgres import narrowing, powers, sweeps, targets, trials
 from sandbox.stores.postgres.admin import SHARED_VIEWS
 from sandbox.stores.postgres.session import Connection, connect, one, read_marker, space_of
 from sandbox.stores.postgres.trials import Table, Trial
-from sandbox.stores.postgres.trying import NOTHING, Found, run, timed, try_
+from sandbox.stores.postgres.trying import NOTHING, run, timed, try_
+from sandbox.trying import Found
 
 HOME = "make, fill and read a table at home"
 

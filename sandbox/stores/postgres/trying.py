@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from sandbox.errors import Unreachable
+from sandbox import trying
 from sandbox.model import Attempt
 from sandbox.stores.postgres.session import Connection, one
 from sandbox.stores.postgres.trials import Trial
+from sandbox.trying import Found
 
 ROW = "PostgreSQL"
 DENIED = "42501"  # insufficient_privilege
 EXPECTED = "permission denied"
 NOTHING = "nothing to be seen"
-Found = tuple[str, bool]
 
 
 def try_(connection: Connection, who: str, trial: Trial) -> Attempt:
@@ -98,22 +97,11 @@ def _holds(connection: Connection, right: str) -> bool:
 
 
 def timed(who: str, tried: str, expected: str, run: Callable[[], Found]) -> Attempt:
-    began = time.perf_counter()
-    try:
-        happened, ok = run()
-    except psycopg.Error as error:
-        happened, ok = _line(error), False
-    except Unreachable as error:
-        happened, ok = error.message, False
-    return Attempt(
-        row=ROW,
-        identity=who,
-        tried=tried,
-        expected=expected,
-        happened=happened,
-        ok=ok,
-        seconds=time.perf_counter() - began,
-    )
+    return trying.timed(ROW, who, tried, expected, run, words=_words)
+
+
+def _words(error: Exception) -> str | None:
+    return _line(error) if isinstance(error, psycopg.Error) else trying.message(error)
 
 
 def _line(error: psycopg.Error) -> str:

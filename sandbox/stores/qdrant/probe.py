@@ -8,7 +8,6 @@ where a login says of itself that it has the right, it is believed and nothing i
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +16,15 @@ from typing import Any
 import httpx
 
 from sandbox.contract import Access
-from sandbox.errors import SandboxError, Unreachable
+from sandbox.errors import Unreachable
 from sandbox.model import Attempt, Endpoint, QdrantSpace
 from sandbox.stores.qdrant import rest
 from sandbox.stores.qdrant.tokens import ORDER, Right, right
+from sandbox.trying import Found, message, timed
 
 ROW = "Qdrant"
 DENIED = (401, 403)
 EXPECTED = "denied"
-Found = tuple[str, bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,22 +101,8 @@ class Prober:
         return f"let through, HTTP {response.status_code}", False
 
     def _told(self, who: str, tried: str, expected: str, run: Callable[[], Found]) -> Attempt:
-        began = time.perf_counter()
-        try:
-            happened, ok = run()
-        except Unreachable:  # silence is no proof
-            raise
-        except SandboxError as error:
-            happened, ok = f"failed: {error.message}", False
-        return Attempt(
-            row=ROW,
-            identity=self._accesses[who].identity.name or who if who in self._accesses else who,
-            tried=tried,
-            expected=expected,
-            happened=happened,
-            ok=ok,
-            seconds=time.perf_counter() - began,
-        )
+        identity = self._accesses[who].identity.name if who in self._accesses else ""
+        return timed(ROW, identity or who, tried, expected, run, words=_words)
 
     def _endpoint(self, who: str) -> Endpoint:
         return self._accesses[who].endpoint
@@ -278,3 +263,10 @@ def _opened(access: Access) -> rest.Rest:
 
 def _unfenced(method: str, path: Sequence[str], body: Any) -> None:
     """A prober sends what is forbidden: that is its purpose."""
+
+
+def _words(error: Exception) -> str | None:
+    if isinstance(error, Unreachable):
+        return None  # silence is no proof
+    told = message(error)
+    return f"failed: {told}" if told else None

@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from sandbox.contract import Access
-from sandbox.errors import Refused, SandboxError, Unreachable
+from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.model import Endpoint
 
 TIMEOUT = httpx.Timeout(120, connect=5)  # seconds; building a payload index takes a while
@@ -47,7 +47,7 @@ class Rest:
             # Compressed answers cost both sides more than they save on one machine.
             headers={"accept-encoding": "identity"} | ({"api-key": secret} if secret else {}),
             timeout=TIMEOUT,
-            verify=_trusted(options),
+            verify=_trusted(options) if scheme == "https" else False,
             trust_env=False,
         )
 
@@ -94,7 +94,7 @@ class Rest:
             return response
         except httpx.TransportError as error:
             raise Unreachable(
-                f"the server does not answer: {type(error).__name__}",
+                f"the server does not answer: {_cause(error)}",
                 where=self._where,
                 hint="./inv up starts it",
             ) from None
@@ -113,10 +113,17 @@ class Rest:
 
 
 def _trusted(options: Mapping[str, str]) -> ssl.SSLContext | bool:
-    """Whose certificates count. Without TLS there is none: reading a list takes 20 ms a login."""
-    if "ca" in options:
+    """Whose certificates are believed; reading the machine's own takes longer than many requests,
+    so it is done for TLS only."""
+    if "ca" not in options:
+        return True
+    try:
         return ssl.create_default_context(cafile=options["ca"])
-    return bool(options.get("tls"))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"its certificates cannot be read: {error.strerror or type(error).__name__}",
+            where=f"qdrant: ca = {options['ca']}",
+        ) from None
 
 
 def opened(access: Access, fence: Fence) -> Rest:
@@ -187,6 +194,12 @@ def _check_alias_changes(body: Any, name: str, numbered: re.Pattern[str]) -> Non
             known = kind in ("create_alias", "delete_alias") and one["alias_name"] == name
             if not known or not numbered.fullmatch(one.get("collection_name", f"{name}__0")):
                 raise Refused(f"{kind} is not of the playground's alias; it was not sent")
+
+
+def _cause(error: httpx.TransportError) -> str:
+    """Why no connection came about, in the words of the system or of TLS."""
+    words = str(error).splitlines() if isinstance(error, httpx.ConnectError) else []
+    return words[0] if words else type(error).__name__
 
 
 def _reason(response: httpx.Response) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from sandbox.model import Attempt
 from sandbox.stores.redis import trials
 from sandbox.stores.redis.session import Names, Wire, space_of
 from sandbox.stores.redis.trials import Targets, Trial
+from sandbox.trying import Found, timed
 
 ROW = "Redis"
 DENIED = "no permission"
@@ -84,7 +84,7 @@ class Prober:
     def _home(self, wire: Wire, access: Access, key: bytes) -> Attempt:
         """Write, read and delete: the connection lives and its rights at home are there."""
 
-        def run() -> tuple[str, bool]:
+        def run() -> Found:
             wire.ask(b"SET", key, key, b"PX", LIFETIME)
             same = wire.ask(b"GET", key) == key
             wire.ask(b"DEL", key)
@@ -100,7 +100,7 @@ class Prober:
         yield self._read_home(self._connect(self._reader), None)
 
     def _login(self, tried: str, server: Access, login: Access) -> Attempt:
-        def run() -> tuple[str, bool]:
+        def run() -> Found:
             try:
                 Wire(replace(server, identity=login.identity)).close()
             except Unreachable as error:
@@ -122,7 +122,7 @@ class Prober:
         """Production's canary where one could be planted, else its marker."""
         marker = Names(prefix=self._targets.production).marker()
 
-        def run() -> tuple[str, bool]:
+        def run() -> Found:
             key = self._targets.theirs if planted else marker
             value = wire.ask(b"GET", key)
             if planted and value != self._targets.theirs:
@@ -178,31 +178,18 @@ class _closing:
 
 
 def _try(wire: Wire, who: str, trial: Trial) -> Attempt:
-    def run() -> tuple[str, bool]:
+    def run() -> Found:
         return _happened(wire.many([trial.args])[0])
 
     return _attempt(who, trial.tried, DENIED, run)
 
 
-def _happened(answer: Any) -> tuple[str, bool]:
+def _happened(answer: Any) -> Found:
     text = str(answer).splitlines()[0] if isinstance(answer, Exception) else ""
     if isinstance(answer, NoPermissionError) or any(word in text for word in DENIALS):
         return DENIED, True
     return (f"it has the right to ({text})" if text else "it worked"), False
 
 
-def _attempt(who: str, tried: str, expected: str, run: Callable[[], tuple[str, bool]]) -> Attempt:
-    began = time.perf_counter()
-    try:
-        happened, ok = run()
-    except SandboxError as error:
-        happened, ok = error.message, False
-    return Attempt(
-        row=ROW,
-        identity=who,
-        tried=tried,
-        expected=expected,
-        happened=happened,
-        ok=ok,
-        seconds=time.perf_counter() - began,
-    )
+def _attempt(who: str, tried: str, expected: str, run: Callable[[], Found]) -> Attempt:
+    return timed(ROW, who, tried, expected, run)

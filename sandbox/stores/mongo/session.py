@@ -20,7 +20,7 @@ from pymongo.errors import (
 )
 
 from sandbox.contract import Access
-from sandbox.errors import Refused, SandboxError, Unreachable
+from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.model import Marker, MongoSpace
 
 Document = dict[str, Any]
@@ -70,6 +70,10 @@ def connect(access: Access) -> Client:
             **options,
         )
         client.admin.command("ping")
+    except OSError as error:  # the driver opens the files that its options name
+        raise ConfigError(
+            error.strerror or "cannot be read", where=f"mongo: {error.filename}"
+        ) from None
     except (PyMongoError, ConfigurationError) as error:
         raise Unreachable(
             f"MongoDB does not let {name or 'anybody'} in: {line(error)}",

@@ -1,4 +1,4 @@
-"""Roles, schema, shared views and markers, as statements that are shown before they are run.
+"""Roles, schemas, shared views and markers, as statements that are shown before they are run.
 
 A statement's text never holds a password: roles get theirs as SCRAM verifiers made on this side, so
 that no log of the server sees one.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from sandbox.contract import Access, Statement
-from sandbox.errors import Refused, Unreachable
+from sandbox.errors import Refused
 from sandbox.model import Identity, Marker, PostgresSpace, Role, Space
-from sandbox.stores.postgres import catalog, watching
+from sandbox.stores.postgres import roles, watching, windows
+from sandbox.stores.postgres.changes import Change, MarkerQuery
 from sandbox.stores.postgres.ddl import template_name
 from sandbox.stores.postgres.session import (
     OLD,
@@ -33,21 +33,6 @@ from sandbox.stores.postgres.session import (
     schema_exists,
     write_marker,
 )
-
-SHARED_VIEWS = "_shared"  # dev_shared: the playground's window on shared tables
-CONNECTIONS = 50
-STATEMENT_TIMEOUT = "5min"
-IDLE_TIMEOUT = "10min"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One missing thing: what would be run, why, and in which database."""
-
-    query: sql.Composable
-    why: str
-    database: str = ""
-    secret: Identity | None = None  # whose password the statement sets
 
 
 class PostgresAdmin:
@@ -72,7 +57,7 @@ class PostgresAdmin:
         self._playground_name = playground_name
         self._theirs = Marker(project=project, environment="production")
         self._ours = Marker(project=project, environment="playground", playground=playground_name)
-        self._views = playground.schema + SHARED_VIEWS
+        self._views = playground.schema + windows.SHARED_VIEWS
         self._connections: dict[str, Connection] = {}
 
     def statements(self) -> Sequence[Statement]:
@@ -136,136 +121,45 @@ class PostgresAdmin:
     def _changes(self) -> Iterator[Change]:
         """Everything that isolation needs and is not there yet, in the order of need."""
         self._check_marks()
+        connection, schema = self._connection(), self._production.schema
         for identity in self._identities.values():
-            yield from self._role(identity)
-        if "reader" in self._identities:
-            yield from self._reader(self._identities["reader"])
-        if "production" in self._identities:
-            yield from self._application(self._identities["production"])
-        if "keeper" in self._identities:
-            yield from self._space(self._identities["keeper"], self._identities["playground"])
-        if "keeper" in self._identities and "reader" in self._identities:
-            yield from self._shared(self._identities["reader"], self._identities["playground"])
-        if "reader" in self._identities:
-            yield from self._mark(self._production.schema, self._theirs)
-
-    def _role(self, identity: Identity) -> Iterator[Change]:
-        role = name(identity.name)
-        known = rows(
-            self._connection(),
-            "SELECT rolsuper OR rolcreaterole OR rolreplication, rolconnlimit, rolconfig, "
-            "rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = %s",
-            [identity.name],
-        )
-        may_create = "CREATEDB" if identity.role == "keeper" else "NOCREATEDB"
-        # A reader that row-level security filters would copy a part and call it whole.
-        rls = "BYPASSRLS" if identity.role == "reader" else "NOBYPASSRLS"
-        limit = CONNECTIONS if identity.role == "playground" else -1
-        options = sql.SQL(
-            f"LOGIN NOSUPERUSER NOCREATEROLE NOREPLICATION {may_create} {rls} "
-            f"CONNECTION LIMIT {limit}"
-        )
-        wanted = (False, limit, identity.role == "keeper", identity.role == "reader")
-        if not known:
-            statement = sql.SQL("CREATE ROLE {} {}").format(role, options)
-            yield Change(query=statement, why=f"the {identity.role}'s login", secret=identity)
-        elif (known[0][0], known[0][1], known[0][3], known[0][4]) != wanted:
-            statement = sql.SQL("ALTER ROLE {} {}").format(role, options)
-            yield Change(query=statement, why=f"the {identity.role} has other rights than it needs")
-        if known and not self._password_fits(identity):
-            statement = sql.SQL("ALTER ROLE {} LOGIN").format(role)
-            yield Change(
-                query=statement, why=f"a new password for the {identity.role}", secret=identity
-            )
-        present = set(known[0][2] or ()) if known else set()
-        for setting, value in self._settings(identity).items():
-            if f"{setting}={value}" not in present:
-                yield Change(
-                    query=sql.SQL("ALTER ROLE {} SET {} = {}").format(
-                        role,
-                        sql.SQL(setting),
-                        sql.SQL(value) if setting == "search_path" else sql.Literal(value),
-                    ),
-                    why=f"the {identity.role}'s {setting}",
+            yield from self._login(identity)
+        if reader := self._identities.get("reader"):
+            yield from roles.reads(connection, reader, schema)
+        if application := self._identities.get("production"):
+            yield from roles.uses(connection, application, schema)
+        if keeper := self._identities.get("keeper"):
+            playground = self._identities["playground"]
+            yield from self._space(keeper, playground)
+            if reader:
+                yield from windows.shared(
+                    connection, self._production, self._views, reader, playground
                 )
+        if reader:
+            yield from self._mark(schema, self._theirs)
 
-    def _settings(self, identity: Identity) -> dict[str, str]:
+    def _login(self, identity: Identity) -> Iterator[Change]:
+        connection, settings = self._connection(), {}
         if identity.role == "reader":
-            return {"default_transaction_read_only": "on"}
-        if identity.role == "playground":
-            connection = self._connection()
-            schemas = [
-                one(connection, "SELECT quote_ident(%s)", [schema])
-                for schema in (self._playground.schema, self._views)
-            ]
-            return {
-                # public comes last, for the types and operators of extensions; no table right there
-                "search_path": ", ".join([*schemas, "public"]),
-                "statement_timeout": STATEMENT_TIMEOUT,
-                "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
-            }
-        return {}
-
-    def _reader(self, reader: Identity) -> Iterator[Change]:
-        """SELECT on production's schema, now and for tables to come; nothing else anywhere."""
-        schema, role = name(self._production.schema), name(reader.name)
-        yield from self._usage(self._production.schema, reader)
-        query = """
-            SELECT count(*) FROM pg_class c WHERE c.relnamespace = quote_ident(%s)::regnamespace
-            AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-            AND NOT has_table_privilege(%s, c.oid, 'SELECT')
-        """
-        if self._holds(reader, query, [self._production.schema, reader.name], missing=True):
-            for kind in ("TABLES", "SEQUENCES"):
-                statement = sql.SQL(f"GRANT SELECT ON ALL {kind} IN SCHEMA {{}} TO {{}}")
-                yield Change(
-                    query=statement.format(schema, role), why="the reader reads production"
-                )
-        yield from self._defaults(reader)
-
-    def _defaults(self, reader: Identity) -> Iterator[Change]:
-        query = """
-            SELECT true FROM pg_default_acl d
-            WHERE d.defaclnamespace = quote_ident(%s)::regnamespace
-            AND d.defaclacl::text LIKE '%%' || %s || '%%'
-        """
-        if not one(self._connection(), query, [self._production.schema, reader.name]):
-            for kind in ("TABLES", "SEQUENCES"):
-                statement = sql.SQL(
-                    f"ALTER DEFAULT PRIVILEGES IN SCHEMA {{}} GRANT SELECT ON {kind} TO {{}}"
-                )
-                yield Change(
-                    query=statement.format(name(self._production.schema), name(reader.name)),
-                    why="the reader reads tables that production makes later",
-                )
-
-    def _application(self, application: Identity) -> Iterator[Change]:
-        """The stand-in's own application: reads and writes production's rows."""
-        yield from self._usage(self._production.schema, application)
-        query = """
-            SELECT count(*) FROM pg_class c WHERE c.relnamespace = quote_ident(%s)::regnamespace
-            AND c.relkind IN ('r', 'p') AND NOT has_table_privilege(%s, c.oid, 'INSERT')
-        """
-        values = [self._production.schema, application.name]
-        if self._holds(application, query, values, missing=True):
-            for kind in ("TABLES", "SEQUENCES"):
-                rights = "SELECT, INSERT, UPDATE, DELETE" if kind == "TABLES" else "SELECT, USAGE"
-                statement = sql.SQL(f"GRANT {rights} ON ALL {kind} IN SCHEMA {{}} TO {{}}")
-                yield Change(
-                    query=statement.format(name(self._production.schema), name(application.name)),
-                    why="production's application uses its tables",
-                )
+            settings = roles.READ_ONLY
+        elif identity.role == "playground":
+            own = (self._playground.schema, self._views)
+            settings = roles.playgrounds_settings(connection, *own)
+        access = Access(endpoint=self._access.endpoint, identity=identity, space=self._production)
+        yield from roles.login(connection, identity, settings, access)
 
     def _space(self, keeper: Identity, owner: Identity) -> Iterator[Change]:
         connection, schema = self._connection(), self._playground.schema
         member = "SELECT pg_has_role(%s, %s, 'MEMBER')"
-        if not self._role_exists(keeper) or not one(connection, member, [keeper.name, owner.name]):
+        if not roles.exists(connection, keeper) or not one(
+            connection, member, [keeper.name, owner.name]
+        ):
             yield Change(
                 query=sql.SQL("GRANT {} TO {}").format(name(owner.name), name(keeper.name)),
                 why="the keeper loads what the playground owns",
             )
         may = "SELECT has_database_privilege(%s, current_database(), 'CREATE')"
-        if not self._holds(keeper, may, [keeper.name], missing=False):
+        if not roles.holds(connection, keeper, may, [keeper.name], missing=False):
             database = name(self._playground.database)
             yield Change(
                 query=sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
@@ -273,11 +167,11 @@ class PostgresAdmin:
                 ),
                 why="the keeper makes a new schema for each load",
             )
-        for query, why in watching.missing(connection, keeper, self._role_exists(keeper)):
+        for query, why in watching.missing(connection, keeper, roles.exists(connection, keeper)):
             yield Change(query=query, why=why)
-        yield from self._usage("public", owner)
+        yield from roles.usage(connection, "public", owner)
         makes = "SELECT has_schema_privilege(%s, 'public', 'CREATE')"
-        if self._holds(owner, makes, [owner.name], missing=False):
+        if roles.holds(connection, owner, makes, [owner.name], missing=False):
             yield Change(
                 query=sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
                 why="the playground makes nothing in public",
@@ -332,92 +226,6 @@ class PostgresAdmin:
                     database=database,
                 )
 
-    def _shared(self, reader: Identity, playground: Identity) -> Iterator[Change]:
-        """Views over shared tables, owned by the reader, which can write nothing."""
-        connection = self._connection()
-        if not schema_exists(connection, self._views):
-            yield Change(
-                query=sql.SQL("CREATE SCHEMA {}").format(name(self._views)),
-                why="the playground's window on shared tables",
-            )
-        yield from self._usage(self._views, playground)
-        wanted = {
-            relname: self._view(relname)
-            for _, relname, _, is_partition, *_ in catalog.relations(
-                connection, self._production.schema
-            )
-            if not is_partition and catalog.is_listed(relname, self._production.shared)
-        }
-        present = dict(
-            rows(
-                connection,
-                "SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c "
-                "WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s) "
-                "AND c.relkind = 'v'",
-                [self._views],
-            )
-        )
-        for relname in sorted(present.keys() - wanted.keys()):
-            yield Change(
-                query=sql.SQL("DROP VIEW {} CASCADE").format(name(self._views, relname)),
-                why=f"{relname} is no longer shared",
-            )
-        for relname, select in wanted.items():
-            text = select.as_string(connection)
-            if present.get(relname) != text:
-                yield from self._make_view(relname, select, text, reader, playground)
-
-    def _view(self, relname: str) -> sql.Composable:
-        """The rows and columns of a shared table that the playground may see."""
-        narrowed = self._production.narrowed.get(relname)
-        columns: sql.Composable = sql.SQL("*")
-        where: sql.Composable = sql.SQL("")
-        if narrowed is not None:
-            if narrowed.columns:
-                columns = sql.SQL(", ").join(map(name, narrowed.columns))
-            where = sql.SQL(f" WHERE {narrowed.where}")
-        source = name(self._production.schema, relname)
-        return sql.SQL("SELECT {} FROM {}{}").format(columns, source, where)
-
-    def _make_view(
-        self,
-        relname: str,
-        select: sql.Composable,
-        text: str,
-        reader: Identity,
-        playground: Identity,
-    ) -> Iterator[Change]:
-        view = name(self._views, relname)
-        seen = "some rows or columns of " if relname in self._production.narrowed else ""
-        statement = sql.SQL(
-            "SET search_path = {}; DROP VIEW IF EXISTS {} CASCADE; "
-            "CREATE VIEW {} WITH (security_barrier) AS {}; ALTER VIEW {} OWNER TO {}; "
-            "GRANT SELECT ON {} TO {}; COMMENT ON VIEW {} IS {}; RESET search_path"
-        ).format(
-            name(self._production.schema),
-            view,
-            view,
-            select,
-            view,
-            name(reader.name),
-            view,
-            name(playground.name),
-            view,
-            sql.Literal(text),
-        )
-        yield Change(query=statement, why=f"the playground reads {seen}{relname}")
-
-    def _usage(self, schema: str, identity: Identity) -> Iterator[Change]:
-        query = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
-        known = self._role_exists(identity) and schema_exists(self._connection(), schema)
-        if not known or not one(self._connection(), query, [identity.name, schema]):
-            yield Change(
-                query=sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-                    name(schema), name(identity.name)
-                ),
-                why=f"the {identity.role} looks into {schema}",
-            )
-
     def _check_marks(self) -> None:
         """Both markers, before anything is done: names that were swapped end here."""
         if "reader" in self._identities:
@@ -433,7 +241,7 @@ class PostgresAdmin:
         )
         if present is None:
             yield Change(
-                query=_MarkerQuery(schema, marker), why=f"whose {schema} is, as a comment on it"
+                query=MarkerQuery(schema, marker), why=f"whose {schema} is, as a comment on it"
             )
         elif (present.project, present.environment, present.playground) != (
             marker.project,
@@ -455,34 +263,13 @@ class PostgresAdmin:
             yield sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name(one_)), f"schema {one_}"
         for role in ("keeper", "playground"):
             identity = self._identities.get(role)
-            if identity is not None and self._role_exists(identity):
+            if identity is not None and roles.exists(connection, identity):
                 yield sql.SQL("DROP OWNED BY {} CASCADE").format(name(identity.name)), "its rights"
                 yield sql.SQL("DROP ROLE {}").format(name(identity.name)), f"the {role}'s login"
 
-    def _holds(
-        self, identity: Identity, query: str, values: Sequence[object], *, missing: bool
-    ) -> bool:
-        """The query's answer about a role; `missing` while the role is not there yet."""
-        if not self._role_exists(identity):
-            return missing
-        return bool(one(self._connection(), query, values))
-
-    def _role_exists(self, identity: Identity) -> bool:
-        query = "SELECT true FROM pg_roles WHERE rolname = %s"
-        return bool(one(self._connection(), query, [identity.name]))
-
-    def _password_fits(self, identity: Identity) -> bool:
-        """Whether the login works with the password that we know."""
-        access = Access(endpoint=self._access.endpoint, identity=identity, space=self._production)
-        try:
-            connect(access).close()
-        except Unreachable as error:
-            return "password authentication failed" not in str(error)
-        return True
-
     def _run(self, change: Change) -> None:
         connection = self._connection(change.database)
-        if isinstance(change.query, _MarkerQuery):
+        if isinstance(change.query, MarkerQuery):
             write_marker(connection, change.query.schema, change.query.marker)
             return
         connection.execute(change.query.as_string(connection).encode())
@@ -515,16 +302,3 @@ class PostgresAdmin:
             found.execute("SET client_min_messages = warning")
             self._connections[database] = found
         return found
-
-
-class _MarkerQuery(sql.Composable):
-    """A marker as a statement: it keeps the comment that was there, so it is run by itself."""
-
-    def __init__(self, schema: str, marker: Marker) -> None:
-        super().__init__(schema)
-        self.schema = schema
-        self.marker = marker
-
-    def as_bytes(self, context: object = None) -> bytes:
-        whose = f"{self.marker.environment} of {self.marker.project}"
-        return f"COMMENT ON SCHEMA \"{self.schema}\" IS 'sandbox: {whose}'".encode()

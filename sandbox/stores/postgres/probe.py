@@ -17,10 +17,10 @@ from sandbox.contract import Access
 from sandbox.errors import Unreachable
 from sandbox.model import Attempt
 from sandbox.stores.postgres import narrowing, powers, sweeps, targets, trials
-from sandbox.stores.postgres.admin import SHARED_VIEWS
 from sandbox.stores.postgres.session import Connection, connect, one, read_marker, space_of
 from sandbox.stores.postgres.trials import Table, Trial
 from sandbox.stores.postgres.trying import NOTHING, run, timed, try_
+from sandbox.stores.postgres.windows import SHARED_VIEWS
 from sandbox.trying import Found
 
 HOME = "make, fill and read a table at home"

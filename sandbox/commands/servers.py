@@ -110,6 +110,8 @@ def status(context: Context, json: bool = False, config: str = "", playground: s
         return
     title = f"{project.settings.project}: layout {project.layout}, snapshot {state.loaded or '-'}"
     console.table(title, ("environment", "service", "state", "ports", "runs"), rows)
+    if not rows:
+        console.line("nothing runs; ./inv up starts it")
 
 
 @task(

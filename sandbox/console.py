@@ -20,6 +20,7 @@ from sandbox.report import Event, Step, Warned
 from sandbox.report import Progress as Moved
 
 PLAIN_EVERY = 10.0  # seconds between two lines of one store, where there is no terminal
+SHORTEST = 0.1  # seconds that a rate is told of
 
 
 class Console:
@@ -128,8 +129,7 @@ class Console:
         name = f"{event.task} {event.store}"
         now = time.monotonic()
         took = now - self._began.setdefault(name, now)
-        rate = f"  {size(event.bytes / took)}/s" if took >= 0.1 else ""
-        moved = f"{event.rows:,} rows  {size(event.bytes)}{rate}"
+        moved = _amount(event, took)
         if event.done:
             self._began.pop(name)
         if self._bars is None:
@@ -154,6 +154,15 @@ class Console:
             left = took * (event.total_rows / event.rows - 1) if event.rows else 0
             about = f"  about {left:.0f} s left" if left else ""
             self._err.print(f"  {name:<18} {moved}, of {event.total_rows:,} rows{about}")
+
+
+def _amount(event: Moved, took: float) -> str:
+    """Rows and bytes with their rate; rows alone where bytes are not counted."""
+    rows = f"{event.rows:,} rows"
+    if not event.bytes:
+        return rows + (f"  {event.rows / took:,.0f} rows/s" if took >= SHORTEST else "")
+    rate = f"  {size(event.bytes / took)}/s" if took >= SHORTEST else ""
+    return f"{rows}  {size(event.bytes)}{rate}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

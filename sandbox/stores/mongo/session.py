@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
+from pymongo.asynchronous import monitor as asynchronous
 from pymongo.database import Database
 from pymongo.errors import (
     BulkWriteError,
@@ -18,6 +20,7 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
 )
+from pymongo.synchronous import monitor
 
 from sandbox.contract import Access
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
@@ -38,6 +41,11 @@ LOSSLESS: CodecOptions[Document] = CodecOptions(
     uuid_representation=UuidRepresentation.UNSPECIFIED,
     datetime_conversion=DatetimeConversion.DATETIME_MS,
 )
+
+# When Python ends, the driver waits up to half a second for daemon threads that sleep, although
+# their clients are closed: each command would end that much later.
+for _monitor in (monitor, asynchronous):
+    atexit.unregister(getattr(_monitor, "_shutdown_resources", print))
 
 
 def space_of(access: Access) -> MongoSpace:

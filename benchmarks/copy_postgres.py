@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ from sandbox.masking.policy import parse
 from sandbox.model import Endpoint, Identity, Kind, Marker, PostgresSpace, Role
 from sandbox.report import silent
 from sandbox.stores.postgres import PostgresAdmin, PostgresSource, PostgresStore
+from sandbox.workflows.snapshot import collecting
 
 REFERENCE = "pgvector/pgvector:pg17"
 LABEL = "sandbox.benchmark"
@@ -167,11 +169,9 @@ def _originals(mask: Mask, held: Mapping[Kind, Any]) -> None:
     """What the workflow does before it reads: known people, for free text."""
     if not isinstance(mask, PolicyMask):
         return
-    one = held["postgres"]
-    for dataset in one.datasets:
+    for dataset in held["postgres"].datasets:
         mask.columns(dataset)
-        for name in mask.searched(dataset):
-            mask.note(dataset, name, one.source.originals(one.cut, dataset, (name,)))
+    transfer.run_all(collecting(mask, held), threading.Event())
 
 
 def _cpu(container: str) -> float:

@@ -170,6 +170,20 @@ class Unlocked(Protocol):
 
 
 @runtime_checkable
+class Columnar(Protocol):
+    """A source that masks declared columns itself, so that the mask never sees their originals."""
+
+    def lines(self, cut: Cut, dataset: Dataset, fields: Sequence[str]) -> Iterator[bytes]:
+        """These fields of every row as COPY text, in pieces of whole lines of about 128 KiB, for
+        the leak search: held in memory as fingerprints, written nowhere."""
+        ...
+
+    def repeats(self, cut: Cut, dataset: Dataset, expression: str) -> bool:
+        """Whether an SQL expression over its columns has one value, other than NULL, twice."""
+        ...
+
+
+@runtime_checkable
 class Sampling(Protocol):
     """A source with declared fields, of which a few rows can be had without reading all."""
 

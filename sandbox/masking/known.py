@@ -1,6 +1,5 @@
 """Originals as fingerprints: enough to recognise a value when it comes by, never to say it.
 
-A fingerprint is Python's hash of a string: SipHash under a key that is random in each process.
 Values are compared without case and without what separates their words, so that `Ann.Lee@x.com`
 is found in `mailto:ann.lee@x.com`, and a name in `interview_Ann Lee.json`. Values in Chinese,
 Japanese and Korean are found inside running text, too.
@@ -13,28 +12,40 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-from sandbox.masking.prints import Bits, Marks, Prints
+import numpy as np
 
-SEPARATORS = bytes(
-    ord(chr(b).lower()) if b >= 0x80 or chr(b).isalnum() else 0x20 for b in range(128)
-) + bytes(range(128, 256))
-_UNSPACED = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
-CJK = re.compile(f"[{_UNSPACED}]")
-RUN = re.compile(f"[0-9A-Za-z{_UNSPACED}]{{2,}}")
-# Letters and digits of any script: a full stop or an ideograph beside a name is not part of it.
-TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
+from sandbox.masking.prints import Array, Bits, Marks, Prints
+from sandbox.masking.tokens import (
+    CJK,
+    TOKEN,
+    UNSPACED,
+    Tokens,
+    characters,
+    coded,
+    figures,
+    fold,
+    mixed,
+    sequence,
+    up,
+    word,
+)
+
 GAP = re.compile(
     r"[^0-9A-Za-z\x00-\x08\t\n\v\f\r\x0e-\x1f\x7f]{0,3}"
 )  # between two words of one value
-UNLIKE_RUNS = re.compile(r"[\x00-\x2f\x3a-\x60\x7b-\x7f]")
 GRAM = 3
-LINES = SEPARATORS[:10] + b"\n" + SEPARATORS[11:]
 BATCH = 1024  # values that are taken up together
-ALONE = (0, 1)  # the shape of one word
+FEW = 8  # are quicker one by one
+TEXTS = 1 << 17  # characters of texts that are looked at together
+SHORT = 200  # a text of so many characters is quicker in Python
+MOST_WORDS, MOST_CHARACTERS = 64, 32  # of a value and of one in a script without spaces; see _take
 DOUBTFUL = "a value"  # the domain of what only the filter knows
-Shape = tuple[int, int]
+STRICT = 1 << 15  # marks values of digits alone, as they are written
+STEP = 0x9E3779B97F4A7C15  # between the places in the filter of two marks
+UNLIKE_RUN = re.compile(r"[\x00-\x2f\x3a-\x60\x7b-\x7f]")
+EMPTY: Array = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,51 +57,66 @@ class Found:
     domain: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hits:
+    """Known sequences of words in a window: the first word, how many, their marks and fingerprint;
+    `short`: without the first character, as after a length in a binary frame."""
+
+    first: Array
+    count: Array
+    marks: Array
+    prints: Array
+    short: Array
+
+
 def in_word(char: str) -> bool:
     """Whether a character would belong to the word beside it ("" at the end of a text does not)."""
     return char.isalnum() and not CJK.match(char)
 
 
-def fold(text: str) -> str:
-    """Lower case, one character for each character."""
-    lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
-    return "\u0130".join([part.lower() for part in text.split("\u0130")])  # İ becomes two
-
-
 class Index:
     """Fingerprints of known values by domain. Threads may add and find at the same time.
 
-    Above `limit` values a filter takes the rest; what it finds is DOUBTFUL. With `only`, nothing
+    Above `limit` values a filter takes the rest; what it finds is not `sure`. With `only`, nothing
     but values with these fingerprints is taken up: the second look at what was doubtful.
     """
 
-    def __init__(self, *, limit: int = 4_000_000, only: Collection[int] | None = None) -> None:
-        self._limit, self._only = limit, only
-        self.exact = Prints()  # of a value's words; marked with its domain
-        self.strict = Prints()  # of values of digits alone: as they are written
-        self.anchors = Prints()  # of a value's most telling word; marked with its shape
-        self.grams: dict[int, tuple[int, ...]] = {}  # first three characters -> lengths
-        self.overflow: Bits | None = None
+    def __init__(self, *, limit: int = 2_000_000, only: Collection[int] | None = None) -> None:
+        self._limit = limit
+        self._only = None if only is None else np.sort(np.array(list(only), dtype=np.uint64))
+        self._exact = Prints()
+        self._overflow: Bits | None = None
+        self._firsts = Bits(27, 1)  # first words: most words of a text are none
+        self._grams = Bits(25, 1)  # first characters of values that stand in running text
+        self._counts: tuple[int, ...] = ()  # how many words values have
+        self._lengths: tuple[int, ...] = ()  # how many characters, in running text
         self._domains = Marks[str]()
-        self._shapes = Marks[Shape]()
         self._queues: dict[str, deque[str]] = {}
 
     def __len__(self) -> int:
-        return len(self.exact)
+        return len(self._exact)
+
+    # --- adding ---------------------------------------------------------------------------------
 
     def add(self, domain: str, value: str) -> None:
         """Remember a value; those too short to tell from chance are left out."""
-        if value.isascii():
-            plain = value.encode().translate(SEPARATORS).decode()
-            self._add_words(domain, plain.split(), value)
+        if not value.isascii() or self._only is not None or len(self._exact) >= self._limit:
+            self._take_texts(domain, [value])
             return
-        folded = fold(value)
-        if CJK.search(folded) and not UNLIKE_RUNS.search(folded):
-            self._add_run(domain, folded)
+        words = TOKEN.findall(value.lower())[:MOST_WORDS]
+        if not worth(words):
             return
-        self._add_words(domain, TOKEN.findall(folded), value)
+        prints = [word(one) for one in words]
+        if all(map(str.isdecimal, words)):
+            self._exact.add(characters(value.lower()), STRICT)
+            digits = "".join(words)
+            if len(words) > 1 and len(digits) >= 8 and domain == "phone":
+                self._exact.add(word(digits), STRICT | self._domains.of(domain))
+                self._firsts.add(word(digits))
+                self._counted(1)
+        self._exact.add(sequence(prints), self._domains.of(domain))
+        self._firsts.add(prints[0])
+        self._counted(len(prints))
 
     def note(self, domain: str, value: str) -> None:
         """Remember a value some time before the next question: many at once are quicker."""
@@ -112,178 +138,320 @@ class Index:
 
     def add_all(self, domain: str, values: Sequence[str]) -> None:
         """`add` for many values."""
-        plain = [value for value in values if value.isascii() and "\n" not in value]
-        full = len(self.exact) + len(plain) > self._limit
-        if full or self._only is not None or len(plain) < 8:
-            plain = []
-        if len(plain) < len(values):
-            for value in values if not plain else set(values).difference(plain):
+        if len(values) < FEW:
+            for value in values:
                 self.add(domain, value)
-        if plain:
-            self._add_plain(domain, plain)
-
-    def _add_plain(self, domain: str, values: list[str]) -> None:
-        lines = _words_of(values)
-        if _words_alone(lines):
-            prints = list(map(hash, lines))
-            self.exact.add_all(prints, self._domains.of(domain))
-            self.anchors.add_all(prints, self._shapes.of(ALONE))
             return
-        heads = _words_of([one.partition("@")[0] for one in values]) if domain == "email" else lines
-        exact: list[int] = []
-        strict: list[int] = []
-        anchors: dict[Shape, list[int]] = {ALONE: []}
-        for value, line, head in zip(values, lines, heads, strict=True):
-            words = line.split()
-            if len(words) == 1:
-                anchor, shape = words[0], ALONE
-            elif words:
-                anchor = max(head.split() or words, key=len)
-                shape = (words.index(anchor), len(words))
-            joined = " ".join(words)
-            if len(joined) < 8 and not worth(words):
-                continue
-            if joined[-1].isdigit() and joined.replace(" ", "").isdigit():
-                strict.append(hash(value.lower()))
-                digits = "".join(words)
-                if len(words) > 1 and len(digits) >= 8 and domain == "phone":
-                    strict.append(hash(digits))
-                    exact.append(hash(digits))
-                    anchors[ALONE].append(hash(digits))
-            exact.append(hash(joined))
-            anchors.setdefault(shape, []).append(hash(anchor))
-        self.strict.add_all(strict)
-        self.exact.add_all(exact, self._domains.of(domain))
-        for shape, prints in anchors.items():
-            self.anchors.add_all(prints, self._shapes.of(shape))
+        self._take_texts(domain, values)
 
-    def _add_run(self, domain: str, folded: str) -> None:
-        fingerprint = hash(folded)
-        if len(folded) < 2 or not self._wanted(fingerprint):
+    def _take_texts(self, domain: str, values: Sequence[str]) -> None:
+        for batch in batches(values):
+            self._take_batch(domain, batch)
+
+    def _take_batch(self, domain: str, values: Sequence[str]) -> None:
+        ends = np.fromiter(accumulate(len(value) + 1 for value in values), np.int64, len(values))
+        starts = np.concatenate(([0], ends[:-1]))
+        self.take(coded("\n".join(values)), starts, ends - 1, [domain])
+
+    def take(self, codes: Array, starts: Array, ends: Array, domains: Sequence[str]) -> None:
+        """Values that stand in a window; they are of the domains in turn, as rows have columns.
+
+        Of a value of more words than MOST_WORDS (or characters, without spaces) the first count.
+        """
+        tokens = Tokens(codes)
+        bits = np.array([self._domains.of(domain) for domain in domains], dtype=np.uint16)
+        marks = np.resize(bits, len(starts))
+        phone = np.resize(np.array([domain == "phone" for domain in domains]), len(starts))
+        runs = _runs(tokens, starts, ends)
+        first = np.searchsorted(tokens.starts, starts)
+        count = np.searchsorted(tokens.starts, ends) - first
+        size = _within(tokens.ends - tokens.starts, first, first + count)
+        digits = _within(figures(codes), starts, ends) == size
+        worthy = (size >= 4) & ~(digits & (size < 6)) & ~runs
+        numbers = np.flatnonzero(worthy & digits)
+        first, count = first[worthy], np.minimum(count[worthy], MOST_WORDS)
+        prints = tokens.sequences(first, count)
+        wanted = self._wanted(prints)
+        self._hold(prints[wanted], marks[worthy][wanted])
+        self._firsts.add_all(tokens.words[first[wanted]])
+        self._counted(*np.unique(count[wanted]).tolist())
+        if len(numbers):
+            self._numbers(tokens, starts[numbers], ends[numbers], marks[numbers], phone[numbers])
+        if runs.any():
+            self._take_runs(tokens, starts[runs], ends[runs], marks[runs])
+
+    def _numbers(
+        self, tokens: Tokens, starts: Array, ends: Array, marks: Array, phone: Array
+    ) -> None:
+        """Values of digits alone, as they are written; of telephone numbers the digits joined."""
+        self._hold(tokens.characters(starts, ends), np.full(len(starts), STRICT, np.uint16))
+        first = np.searchsorted(tokens.starts, starts)
+        last = np.searchsorted(tokens.starts, ends)
+        size = _within(tokens.ends - tokens.starts, first, last)
+        several = phone & (last - first > 1) & (size >= 8)
+        if several.any():
+            prints = _joined(tokens, first[several], last[several])
+            wanted = self._wanted(prints)
+            self._hold(prints[wanted], marks[several][wanted] | np.uint16(STRICT))
+            self._firsts.add_all(prints[wanted])
+            self._counted(1)
+
+    def _take_runs(self, tokens: Tokens, starts: Array, ends: Array, marks: Array) -> None:
+        ends = np.minimum(ends, starts + MOST_CHARACTERS)
+        prints = tokens.characters(starts, ends)
+        wanted = self._wanted(prints)
+        starts, ends = starts[wanted], ends[wanted]
+        self._hold(prints[wanted], marks[wanted])
+        self._grams.add_all(tokens.characters(starts, np.minimum(starts + GRAM, ends)))
+        new = set(np.unique(ends - starts).tolist()).difference(self._lengths)
+        if new:
+            self._lengths = tuple(sorted({*self._lengths, *new}))
+
+    def _hold(self, prints: Array, marks: Array) -> None:
+        room = max(self._limit - len(self._exact), 0)
+        self._exact.add_all(prints[:room], marks[:room])
+        prints, marks = prints[room:], marks[room:]
+        if not len(prints):
             return
-        self.exact.add(fingerprint, self._domains.of(domain))
-        gram = hash(folded[:GRAM])
-        lengths = self.grams.get(gram, ())
-        if len(folded) not in lengths:
-            self.grams[gram] = (*lengths, len(folded))
+        overflow = self._overflow = self._overflow or Bits(30, 4)
+        for bits in np.unique(marks).tolist():
+            for number in _bits(bits):
+                step = np.uint64(number * STEP & (1 << 64) - 1)
+                overflow.add_all(prints[marks == bits] + step)
 
-    def _add_words(self, domain: str, words: list[str], value: str) -> None:
-        joined = " ".join(words)
-        digits = joined[-1:].isdigit() and joined.replace(" ", "").isdigit()
-        if len(joined) < 4 or not worth(words):
-            return
-        if digits:
-            self._add_digits(domain, words, value)
-        fingerprint = hash(joined)
-        if not self._wanted(fingerprint):
-            return
-        telling = words
-        if domain == "email":  # hosts are shared by many
-            local = len(TOKEN.findall(value.partition("@")[0]))
-            telling = words[:local] or words
-        anchor = max(telling, key=len)
-        shape = (words.index(anchor), len(words))
-        if len(self.exact) >= self._limit:
-            self._overflow(fingerprint, hash(anchor), shape)
-            return
-        self.exact.add(fingerprint, self._domains.of(domain))
-        self.anchors.add(hash(anchor), self._shapes.of(shape))
+    def _counted(self, *counts: int) -> None:
+        if not set(counts).issubset(self._counts):
+            self._counts = tuple(sorted({*self._counts, *counts}))
 
-    def _add_digits(self, domain: str, words: list[str], value: str) -> None:
-        self.strict.add(hash(fold(value)))
-        digits = "".join(words)
-        if len(words) > 1 and len(digits) >= 8 and domain == "phone":
-            self.strict.add(hash(digits))
-            self._add_words(domain, [digits], digits)
+    def _wanted(self, prints: Array) -> Array:
+        if self._only is None:
+            return np.ones(len(prints), dtype=bool)
+        return np.isin(prints, self._only)
 
-    def _wanted(self, fingerprint: int) -> bool:
-        return self._only is None or fingerprint in self._only
+    # --- asking ---------------------------------------------------------------------------------
 
-    def _overflow(self, fingerprint: int, anchor: int, shape: Shape) -> None:
-        self.overflow = self.overflow or Bits()
-        self.overflow.add(fingerprint)
-        self.overflow.add(anchor)
-        self._shapes.of(shape)
-
-    def anchors_among(self, words: Iterable[str]) -> set[str]:
-        """Those of the words that are the most telling word of a known value."""
-        asked = set(words)
-        found = self.anchors.known(asked)
-        if self.overflow is not None:
-            found.update(word for word in asked if hash(word) in self.overflow)
+    def marks(self, prints: Array) -> Array:
+        """The marks of each; those of the filter may be wrong, see `sure`."""
+        found = self._exact.marks(prints)
+        if self._overflow is not None:
+            for number in (*range(len(self._domains.all)), 15):
+                step = np.uint64(number * STEP & (1 << 64) - 1)
+                found |= self._overflow.among(prints + step).astype(np.uint16) << number
         return found
 
-    def domain_of(self, fingerprint: int) -> str | None:
-        marks = self.exact.get(fingerprint)
-        if marks:
-            return self._domains.first(marks)
-        return DOUBTFUL if self.overflow is not None and fingerprint in self.overflow else None
+    def _marks_of(self, print_: int) -> int:
+        if self._overflow is not None:
+            return int(self.marks(np.array([print_], dtype=np.uint64))[0])
+        return self._exact.get(print_)
 
-    def shapes_of(self, token: str) -> Sequence[Shape]:
-        """(place of the word in the value, words of the value) of values with this telling word."""
-        fingerprint = hash(token)
-        if self.overflow is not None and fingerprint in self.overflow:
-            return self._shapes.all
-        marks = self.anchors.get(fingerprint)
-        return self._shapes.among(marks) if marks else ()
+    def sure(self, print_: int) -> bool:
+        """Whether it is known exactly."""
+        return self._overflow is None or self._exact.get(print_) & ~STRICT != 0
+
+    def domain(self, marks: int) -> str | None:
+        marks &= ~STRICT
+        return self._domains.first(marks) if marks else None
+
+    def written(self, folded: str) -> bool:
+        """Whether a value of digits alone was written so."""
+        return bool(self._marks_of(characters(folded)) & STRICT)
+
+    def hits(self, tokens: Tokens, *, binary: bool = False) -> Hits:
+        """Known sequences of words; `binary`: also without the first character of the first."""
+        words = self._sequences(tokens, np.flatnonzero(self._firsts.among(tokens.words)), None)
+        found = [words]
+        if binary:
+            long = np.flatnonzero(tokens.ends - tokens.starts > 1)
+            cut = tokens.characters(tokens.starts[long] + 1, tokens.ends[long])
+            telling = self._firsts.among(cut)
+            found.append(self._sequences(tokens, long[telling], cut[telling]))
+        return Hits(
+            first=np.concatenate([one[0] for one in found]),
+            count=np.concatenate([one[1] for one in found]),
+            marks=np.concatenate([one[2] for one in found]),
+            prints=np.concatenate([one[3] for one in found]),
+            short=np.repeat([False, True][: len(found)], [len(one[0]) for one in found]),
+        )
+
+    def _sequences(
+        self, tokens: Tokens, first: Array, instead: Array | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """`instead`: fingerprints in place of the first words'."""
+        places, counts, prints = [EMPTY], [EMPTY], [EMPTY.astype(np.uint64)]
+        for count in self._counts:
+            whole = first + count <= len(tokens.words)
+            at = first[whole]
+            made = tokens.sequences(at, count)
+            if instead is not None:
+                made = made - tokens.words[at] + instead[whole]
+            places.append(at)
+            counts.append(np.full(len(at), count))
+            prints.append(made)
+        place, count_, print_ = map(np.concatenate, (places, counts, prints))
+        marks = self.marks(print_)
+        known = marks & np.uint16(~STRICT & 0xFFFF) != 0
+        return place[known], count_[known], marks[known], print_[known]
+
+    def runs(self, tokens: Tokens) -> tuple[Array, Array, Array]:
+        """Known values in running text: where they start and end, and their marks."""
+        codes, found = tokens.codes, []
+        if codes.dtype == np.uint8 or not self._lengths:
+            return EMPTY, EMPTY, EMPTY
+        unspaced = tokens.kind == UNSPACED
+        near = unspaced.copy()
+        near[:-1] |= unspaced[1:]
+        near[:-2] |= unspaced[2:]
+        starts = np.flatnonzero(near & (tokens.kind != 0))
+        for sizes, gram in (((2,), 2), (self._lengths, GRAM)):
+            at = starts[starts + gram <= len(codes)]
+            at = at[self._grams.among(tokens.characters(at, at + gram))]
+            for size in set(sizes).intersection(self._lengths) - ({2} if gram > 2 else set()):
+                whole = at[at + size <= len(codes)]
+                marks = self.marks(tokens.characters(whole, whole + size))
+                known = marks & np.uint16(~STRICT & 0xFFFF) != 0
+                found.append((whole[known], whole[known] + size, marks[known]))
+        if not found:
+            return EMPTY, EMPTY, EMPTY
+        start, end, mark = (np.concatenate(part) for part in zip(*found, strict=True))
+        return start, end, mark
 
     def find(self, text: str) -> list[Found]:
         """Known values in a text, longest first where they overlap, in the order of the text."""
         if any(self._queues.values()):
             self.settle()
-        folded = fold(text)
-        found = list(self._find_words(folded))
-        if not folded.isascii():
-            found.extend(self._find_runs(folded))
-        return apart(found)
+        if not text.isascii() or len(text) > SHORT:
+            return self.find_all([text])[0]
+        folded = text.lower()
+        return apart(list(self._find_words(folded)))
+
+    def find_all(self, texts: Sequence[str]) -> list[list[Found]]:
+        """`find` for many texts: some microseconds each."""
+        self.settle()
+        return [found for batch in batches(texts) for found in self._find_in(batch)]
+
+    def _find_in(self, texts: Sequence[str]) -> list[list[Found]]:
+        """Nothing that is found reaches over the end of a line."""
+        joined = "\n".join(texts)
+        tokens = Tokens(coded(joined))
+        hits, runs = self.hits(tokens), self.runs(tokens)
+        found: list[list[Found]] = [[] for _ in texts]
+        if not len(hits.first) and not len(runs[0]):
+            return found
+        folded = fold(joined)
+        ends = np.fromiter(accumulate(len(text) + 1 for text in texts), np.int64, len(texts))
+        for first, count, marks in zip(
+            hits.first.tolist(), hits.count.tolist(), hits.marks.tolist(), strict=True
+        ):
+            spans = spans_of(tokens, first, count)
+            if not close(folded, spans) or not self._as_written(folded, spans):
+                continue
+            start, end = spans[0][0], spans[-1][1]
+            start -= folded[start - 1 : start] == "+"
+            _put(found, ends, start, end, str(self.domain(marks)))
+        for start, end, marks in zip(*(part.tolist() for part in runs), strict=True):
+            _put(found, ends, start, end, str(self.domain(marks)))
+        return [apart(one) if len(one) > 1 else one for one in found]
 
     def _find_words(self, folded: str) -> Iterator[Found]:
+        """The same for one short text without numpy."""
         spans = [match.span() for match in TOKEN.finditer(folded)]
-        tokens = [folded[start:end] for start, end in spans]
-        for i, token in enumerate(tokens):
-            for place, count in self.shapes_of(token):
-                first = i - place
-                if first < 0 or first + count > len(tokens):
+        prints = [word(folded[start:end]) for start, end in spans]
+        for i, print_ in enumerate(prints):
+            if print_ not in self._firsts:
+                continue
+            for count in self._counts:
+                if i + count > len(prints):
+                    break
+                marks = self._marks_of(sequence(prints[i : i + count]))
+                domain = self.domain(marks)
+                part = spans[i : i + count]
+                if domain is None or not close(folded, part) or not self._as_written(folded, part):
                     continue
-                domain = self.domain_of(hash(" ".join(tokens[first : first + count])))
-                if domain is None or not close(folded, spans[first : first + count]):
-                    continue
-                start, end = spans[first][0], spans[first + count - 1][1]
-                if self._as_written(tokens[first : first + count], folded, start, end):
-                    start -= folded[start - 1 : start] == "+"
-                    yield Found(start=start, end=end, domain=domain)
+                start, end = part[0][0], part[-1][1]
+                start -= folded[start - 1 : start] == "+"
+                yield Found(start=start, end=end, domain=domain)
 
-    def _as_written(self, tokens: list[str], folded: str, start: int, end: int) -> bool:
+    def _as_written(self, folded: str, spans: list[tuple[int, int]]) -> bool:
         """Values of digits alone only count as they were written: numbers are everywhere."""
-        if not all(token.isdigit() for token in tokens):
+        if not _is_number(folded, spans):
             return True
-        return hash(folded[start:end]) in self.strict or (
-            start > 0 and hash(folded[start - 1 : end]) in self.strict
+        start, end = spans[0][0], spans[-1][1]
+        return self.written(folded[start:end]) or (
+            start > 0 and self.written(folded[start - 1 : end])
         )
 
-    def _find_runs(self, folded: str) -> Iterator[Found]:
-        for i in range(len(folded) - 1):
-            if folded[i] < "\u0080":
-                continue
-            for gram in (folded[i : i + GRAM], folded[i : i + 2]):
-                for length in self.grams.get(hash(gram), ()):
-                    domain = self.domain_of(hash(folded[i : i + length]))
-                    if domain is not None and i + length <= len(folded):
-                        yield Found(start=i, end=i + length, domain=domain)
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts that are looked at together."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text) + 1
+        if size >= TEXTS:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
-def _words_of(values: list[str]) -> list[str]:
-    """Each value in lower case with spaces for its separators; none of them holds a line's end."""
-    return "\n".join(values).encode().translate(LINES).decode().split("\n")
+def _put(found: list[list[Found]], ends: Array, start: int, end: int, domain: str) -> None:
+    """Into the list of the text that it stands in."""
+    text = int(np.searchsorted(ends, start, side="right"))
+    before = int(ends[text - 1]) if text else 0
+    found[text].append(Found(start=max(start - before, 0), end=end - before, domain=domain))
 
 
-def _words_alone(lines: list[str]) -> bool:
-    """Whether each is one word, long enough and no number: nothing else needs to be looked at."""
-    return (
-        not any(" " in line for line in lines)
-        and min(map(len, lines)) >= 4
-        and not any(map(str.isdigit, lines))
+def _is_number(folded: str, spans: list[tuple[int, int]]) -> bool:
+    return all(folded[start:end].isdecimal() for start, end in spans)
+
+
+def _within(sizes: Array, first: Array, last: Array) -> Array:
+    """Sums of parts."""
+    sums = np.zeros(len(sizes) + 1, dtype=np.int32)
+    np.cumsum(sizes, dtype=np.int32, out=sums[1:])
+    found: Array = sums[last] - sums[first]
+    return found
+
+
+def _runs(tokens: Tokens, starts: Array, ends: Array) -> Array:
+    """Which values may stand in running text: one of a script without spaces begins them, and no
+    ASCII separator is inside."""
+    codes = tokens.codes
+    if codes.dtype == np.uint8:
+        return np.zeros(len(starts), dtype=bool)
+    apart_ = (codes < 128) & (tokens.kind == 0)
+    unspaced = tokens.kind == UNSPACED
+    head = np.minimum(starts + GRAM, ends)
+    found: Array = (
+        (ends - starts >= 2)
+        & (_within(apart_, starts, ends) == 0)
+        & (_within(unspaced, starts, head) > 0)
     )
+    return found
+
+
+def _joined(tokens: Tokens, first: Array, last: Array) -> Array:
+    """Fingerprints of words written as one."""
+    count = last - first
+    value = np.repeat(np.arange(len(first)), count)
+    ends = np.cumsum(count)
+    place = np.arange(len(value)) - np.repeat(ends - count, count) + np.repeat(first, count)
+    starts, stops = tokens.starts[place], tokens.ends[place]
+    before = np.cumsum(stops - starts) - (stops - starts)
+    before -= np.repeat(before[ends - count], count)
+    sums = tokens.sums(starts, stops) * up(before)
+    return mixed(np.add.reduceat(sums, ends - count))
+
+
+def _bits(marks: int) -> list[int]:
+    return [number for number in range(16) if marks >> number & 1]
+
+
+def spans_of(tokens: Tokens, first: int, count: int) -> list[tuple[int, int]]:
+    """Where these words stand, in characters."""
+    part = slice(first, first + count)
+    return list(zip(tokens.starts[part].tolist(), tokens.ends[part].tolist(), strict=True))
 
 
 def worth(tokens: list[str]) -> bool:
@@ -291,7 +459,7 @@ def worth(tokens: list[str]) -> bool:
     size = sum(map(len, tokens))
     if size < 4:
         return False
-    return not all(token.isdigit() for token in tokens) or size >= 6
+    return not all(token.isdecimal() for token in tokens) or size >= 6
 
 
 def close(text: str, spans: list[tuple[int, int]]) -> bool:

@@ -1,7 +1,7 @@
 """Looks for originals of masked values in what a copy holds (P8), as fast as it is read.
 
-Each piece (about 1 MiB) is cut into words by C code; the words' fingerprints are intersected with
-those of the originals' longest words, and only where they meet does a precise second look follow.
+Each window is cut into words by numpy; the fingerprints of sequences of words are asked for
+among those of the originals, and only where they meet does a precise second look follow.
 Also found: e-mail addresses and international phone numbers that are no pseudonym. Not found:
 values shorter than four characters, small numbers, two Chinese characters inside other text, and
 what is compressed, encrypted or in base64.
@@ -13,23 +13,16 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sandbox.masking.known import (
-    CJK,
-    DOUBTFUL,
-    GRAM,
-    RUN,
-    SEPARATORS,
-    TOKEN,
-    Found,
-    Index,
-    close,
-    fold,
-    in_word,
-)
+import numpy as np
+
+from sandbox.masking.known import DOUBTFUL, Index, close, in_word, spans_of
+from sandbox.masking.made import Made
+from sandbox.masking.prints import Array
 from sandbox.masking.pseudonyms import FROM_LISTS
 from sandbox.masking.shapes import Place, shaped
+from sandbox.masking.tokens import FIRST, TOKEN, Tokens, characters, coded, fold, phrase
 
-WINDOW = 1 << 19  # bytes that are looked at together
+WINDOW = FIRST  # bytes that are looked at together
 # At a cut a value may go on, so nothing in these many characters is believed; the next window sees
 # them again. An escaped character takes six bytes: what is in doubt here is well inside there.
 OVERLAP = 4096
@@ -61,10 +54,9 @@ class Originals:
     Filled by threads while they mask. `len()` is the number of originals held.
     """
 
-    def __init__(self, *, limit: int = 4_000_000, only: Collection[int] | None = None) -> None:
+    def __init__(self, *, limit: int = 2_000_000, only: Collection[int] | None = None) -> None:
         self.index = Index(limit=limit, only=only)
-        self._seen: set[str] = set()  # pseudonyms from lists
-        self._made: set[int] = set()  # their fingerprints
+        self.made = Made()
 
     def __len__(self) -> int:
         self.index.settle()
@@ -75,24 +67,19 @@ class Originals:
         if original == pseudonym:
             return
         self.index.note(domain, original)
-        if domain in FROM_LISTS and pseudonym not in self._seen:
-            self._seen.add(pseudonym)
-            self.made(pseudonym)
+        if domain in FROM_LISTS:
+            self.made.add(pseudonym)
 
-    def made(self, pseudonym: str) -> None:
-        folded = fold(pseudonym)
-        self._made.add(hash(" ".join(TOKEN.findall(folded))))
-        self._made.add(hash(folded))
+    def is_pseudonym(self, text: str) -> bool:
+        folded = fold(text)
+        return phrase(folded) in self.made or characters(folded) in self.made
 
-    def is_pseudonym(self, words: str) -> bool:
-        return hash(words) in self._made
-
-    def within_pseudonym(self, text: str, found: Found) -> bool:
+    def within_pseudonym(self, folded: str, start: int, end: int) -> bool:
         """Whether the place is a pseudonym, or part of a longer one."""
-        window = fold(text[max(found.start - 60, 0) : found.end + 60])
-        start = found.start - max(found.start - 60, 0)
-        end = start + found.end - found.start
-        if hash(window[start:end]) in self._made:
+        before = max(start - 60, 0)
+        window = folded[before : end + 60]
+        start, end = start - before, end - before
+        if characters(window[start:end]) in self.made:
             return True
         spans = [match.span() for match in TOKEN.finditer(window)]
         words = [window[a:b] for a, b in spans]
@@ -101,7 +88,7 @@ class Originals:
             return False
         first, last = inside[0], inside[-1]
         return any(
-            hash(" ".join(words[i : j + 1])) in self._made
+            phrase(" ".join(words[i : j + 1])) in self.made
             for i in range(max(first - AROUND, 0), first + 1)
             for j in range(last, min(last + AROUND + 1, len(words)))
         )
@@ -134,10 +121,10 @@ class Window:
 def _windows(pieces: Iterable[bytes]) -> Iterator[Window]:
     data, first = b"", True
     for piece in pieces:
-        if len(data) >= WINDOW:
-            yield Window(data=data, first=first, last=False)
-            data, first = data[-OVERLAP:], False
         data += _NUMBERS.sub(b" ", piece)
+        while len(data) > WINDOW:
+            yield Window(data=data[:WINDOW], first=first, last=False)
+            data, first = data[WINDOW - OVERLAP :], False
     yield Window(data=data, first=first, last=True)
 
 
@@ -165,147 +152,124 @@ def _character(match: re.Match[bytes]) -> bytes:
 # --- known originals -----------------------------------------------------------------------------
 
 
+class View:
+    """A window as text, for the precise look: made when something was met."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._text: tuple[str, str] | None = None
+
+    @property
+    def both(self) -> tuple[str, str]:
+        """As it is, and without case."""
+        if self._text is None:
+            text = self._data.decode("utf-8", "replace")
+            self._text = text, fold(text)
+        return self._text
+
+    def place(self, rule: str, start: int, end: int) -> Place:
+        text = self.both[0]
+        return Place(rule=rule, text=text[start:end], start=start, end=end, size=len(text))
+
+
 def _known(data: bytes, originals: Originals) -> Iterator[Place]:
-    spaced = data.translate(SEPARATORS)
-    distinct = set(spaced.split())
-    words = set(_words(b" ".join(distinct)))
-    # In binary frames a length stands before a text and may look like its first letter.
-    shorter = {word: word[1:] for word in words} if b"\0" in data else {}
-    anchors = originals.index.anchors_among(words.union(shorter.values()))
-    if anchors:
-        telling = {word for word in words if word in anchors or shorter.get(word) in anchors}
-        yield from _precise(_words(spaced), telling, data, originals)
-    if originals.index.grams and not data.isascii():
-        yield from _runs(distinct, data, originals)
+    tokens, view = Tokens(coded(data)), View(data)
+    yield from _words(tokens, view, originals, binary=b"\0" in data)
+    yield from _runs(tokens, view, originals)
 
 
-def _words(spaced: bytes) -> list[str]:
-    if spaced.isascii():
-        return spaced.decode("ascii").split()
-    return TOKEN.findall(fold(spaced.decode("utf-8", "replace")))
+def _domains(marks: Array, index: Index) -> list[str]:
+    """Of each, "" where it is not searched for."""
+    known = {one: index.domain(one) or "" for one in np.unique(marks).tolist()}
+    searched = {one: domain if domain in SEARCHED else "" for one, domain in known.items()}
+    return [searched[one] for one in marks.tolist()]
 
 
-def _precise(
-    words: list[str], telling: set[str], data: bytes, originals: Originals
-) -> Iterator[Place]:
-    """Sequences of words that are known whole; then, rarely, how they stand in the text."""
-    index, binary = originals.index, b"\0" in data
-    told: set[tuple[str, ...]] = set()
-    looked: set[tuple[str, ...]] = set()
-    for i, word in enumerate(words):
-        if word not in telling:
+def _words(tokens: Tokens, view: View, originals: Originals, *, binary: bool) -> Iterator[Place]:
+    """Sequences of words that are known whole, and how they stand in the text."""
+    index = originals.index
+    hits = index.hits(tokens, binary=binary)
+    if not len(hits.first):
+        return
+    made = originals.made.among(hits.prints)
+    told: set[int] = set()
+    for domain, first, count, print_, short, pseudonym in zip(
+        _domains(hits.marks, index),
+        *(part.tolist() for part in (hits.first, hits.count, hits.prints, hits.short, made)),
+        strict=True,
+    ):
+        if pseudonym or not domain or print_ in told:
             continue
-        for anchor in (word, word[1:]) if binary else (word,):
-            for place, count in index.shapes_of(anchor):
-                if i < place or i - place + count > len(words):
-                    continue
-                part = words[i - place : i - place + count]
-                part[place] = anchor
-                for sequence in _readings(part, binary):
-                    if (whole := tuple(sequence)) not in looked:
-                        looked.add(whole)
-                        domain = _known_as(" ".join(sequence), originals)
-                        if domain:
-                            told.add((domain, *sequence))
-    for domain, *sequence in told:
-        yield from _places(data, sequence, domain, originals)
-
-
-def _known_as(joined: str, originals: Originals) -> str:
-    """The domain of a known value that is searched for, and is no pseudonym as well."""
-    domain = originals.index.domain_of(hash(joined))
-    wanted = domain in SEARCHED or domain == DOUBTFUL
-    return str(domain) if wanted and not originals.is_pseudonym(joined) else ""
-
-
-def _readings(part: list[str], binary: bool) -> Iterator[list[str]]:
-    yield part
-    if binary and len(part) > 1 and len(part[0]) > 1:
-        yield [part[0][1:], *part[1:]]
-
-
-def _places(data: bytes, sequence: list[str], domain: str, originals: Originals) -> Iterator[Place]:
-    """Where the words stand as one value, and not within a pseudonym."""
-    text = data.decode("utf-8", "replace")
-    folded = fold(text)
-    regex = re.compile("[^0-9a-z]{0,3}?".join(map(re.escape, sequence)))
-    for match in regex.finditer(folded):
-        start, end = match.span()
-        if in_word(folded[end : end + 1]):
+        spans = spans_of(tokens, first, count)
+        if short:
+            spans[0] = (spans[0][0] + 1, spans[0][1])
+        if not _stands(view.both[1], spans, originals, short=short):
             continue
-        if (
-            in_word(folded[max(start - 1, 0) : start])
-            and "\0" not in folded[max(start - LONGEST_HEAD, 0) : start]
-        ):
-            continue
-        spans = [(start + m.start(), start + m.end()) for m in TOKEN.finditer(match[0])]
-        if not close(folded, spans):
-            continue
-        if not _written(folded, start, end, sequence, originals.index):
-            continue
-        if originals.within_pseudonym(text, Found(start=start, end=end, domain=domain)):
-            continue
-        yield Place(rule=domain, text=text[start:end], start=start, end=end, size=len(text))
+        rule = domain if index.sure(print_) else DOUBTFUL
+        place = view.place(rule, spans[0][0], spans[-1][1])
+        if place.start >= EDGE and place.end <= place.size - EDGE:
+            told.add(print_)
+        yield place
 
 
-def _written(folded: str, start: int, end: int, sequence: list[str], index: Index) -> bool:
+def _stands(
+    folded: str, spans: list[tuple[int, int]], originals: Originals, *, short: bool
+) -> bool:
+    """Whether the words stand as one value, and not within a pseudonym."""
+    start, end = spans[0][0], spans[-1][1]
+    if in_word(folded[end : end + 1]):
+        return False
+    if short and "\0" not in folded[max(start - LONGEST_HEAD, 0) : start]:
+        return False
+    return (
+        close(folded, spans)
+        and _written(folded, spans, originals.index)
+        and not originals.within_pseudonym(folded, start, end)
+    )
+
+
+def _written(folded: str, spans: list[tuple[int, int]], index: Index) -> bool:
     """Numbers alone count only as they were written, and not inside longer ones."""
-    if not all(word.isdigit() for word in sequence):
+    if not all(folded[start:end].isdecimal() for start, end in spans):
         return True
-    if folded[end : end + 1] == "." and folded[end + 1 : end + 2].isdigit():
+    start, end = spans[0][0], spans[-1][1]
+    if folded[end : end + 1] == "." and folded[end + 1 : end + 2].isdecimal():
         return False
-    if start > 1 and folded[start - 1] == "." and folded[start - 2].isdigit():
+    if start > 1 and folded[start - 1] == "." and folded[start - 2].isdecimal():
         return False
-    return any(hash(folded[max(at, 0) : end]) in index.strict for at in (start, start - 1))
+    return any(index.written(folded[max(at, 0) : end]) for at in (start, start - 1))
 
 
-def _runs(spaced: set[bytes], data: bytes, originals: Originals) -> Iterator[Place]:
+def _runs(tokens: Tokens, view: View, originals: Originals) -> Iterator[Place]:
     """Chinese, Japanese and Korean values inside running text; two characters only as a whole."""
     index = originals.index
-    words = b" ".join([word for word in spaced if not word.isascii()])
-    distinct = " ".join(set(RUN.findall(words.decode("utf-8", "replace")))).lower()
-    grams = {distinct[i : i + GRAM] for i in range(len(distinct) - GRAM + 1)}
-    told: set[tuple[str, str]] = set()
-    for gram in grams:
-        if hash(gram) not in index.grams:
+    starts, ends, marks = index.runs(tokens)
+    if not len(starts):
+        return
+    prints = tokens.characters(starts, ends)
+    made = originals.made.among(prints)
+    for domain, start, end, print_, pseudonym in zip(
+        _domains(marks, index),
+        *(part.tolist() for part in (starts, ends, prints, made)),
+        strict=True,
+    ):
+        if pseudonym or not domain:
             continue
-        at = distinct.find(gram)
-        while at >= 0:
-            told.update(_run(distinct, at, gram, originals))
-            at = distinct.find(gram, at + 1)
-    for word in {word for word in distinct.split() if len(word) == 2}:
-        domain = index.domain_of(hash(word))
-        if domain in SEARCHED and not originals.is_pseudonym(word):
-            told.add((str(domain), word))
-    if told:
-        yield from _where(fold(data.decode("utf-8", "replace")), told)
-
-
-def _where(text: str, told: set[tuple[str, str]]) -> Iterator[Place]:
-    for rule, part in told:
-        alone = rf"(?<!{CJK.pattern}){re.escape(part)}(?!{CJK.pattern})"
-        for match in re.finditer(alone if len(part) == 2 else re.escape(part), text):
-            start, end = match.span()
-            yield Place(rule=rule, text=part, start=start, end=end, size=len(text))
-
-
-def _run(text: str, at: int, gram: str, originals: Originals) -> Iterator[tuple[str, str]]:
-    index = originals.index
-    for length in index.grams.get(hash(gram), ()):
-        part = text[at : at + length]
-        domain = index.domain_of(hash(part))
-        if len(part) != length or domain not in SEARCHED or originals.is_pseudonym(part):
+        if end - start == 2 and not _alone(tokens.kind, start, end):
             continue
-        found = Found(start=at, end=at + length, domain=str(domain))
-        if length < GRAM or _within_run(text, found, originals):
+        if end - start > 2 and _within_run(view.both[1], start, end, originals):
             continue
-        yield str(domain), part
+        yield view.place(domain if index.sure(print_) else DOUBTFUL, start, end)
 
 
-def _within_run(text: str, found: Found, originals: Originals) -> bool:
+def _alone(kind: Array, start: int, end: int) -> bool:
+    return not (start and kind[start - 1]) and not (end < len(kind) and kind[end])
+
+
+def _within_run(folded: str, start: int, end: int, originals: Originals) -> bool:
     """A longer pseudonym around the match: names are not set apart in these scripts."""
     return any(
-        originals.is_pseudonym(text[start:end])
-        for start in range(max(found.start - 4, 0), found.start + 1)
-        for end in range(found.end, min(found.end + 5, len(text) + 1))
+        characters(folded[first:last]) in originals.made
+        for first in range(max(start - 4, 0), start + 1)
+        for last in range(end, min(end + 5, len(folded) + 1))
     )

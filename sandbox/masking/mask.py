@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from sandbox.errors import ConfigError
 from sandbox.masking import sql
 from sandbox.masking.entries import Keys
-from sandbox.masking.known import TOKEN, fold
 from sandbox.masking.leaks import Originals
 from sandbox.masking.paths import Directory
 from sandbox.masking.patterns import template
@@ -18,6 +18,7 @@ from sandbox.masking.strategies import Function, Tools, make
 from sandbox.masking.subset import ROWS, Links, Values, loose, starts
 from sandbox.masking.suggest import suggest
 from sandbox.masking.tables import Table
+from sandbox.masking.tokens import characters, fold, phrase
 from sandbox.masking.trees import Walker
 from sandbox.model import Dataset, Entry, FileEntry, Point, Start
 
@@ -72,7 +73,8 @@ class PolicyMask:
 
     def again(self, texts: Iterable[str]) -> PolicyMask:
         """The same mask, to read once more: it remembers an original only if it is one of these."""
-        only = {hash(" ".join(TOKEN.findall(fold(text)))) for text in texts}
+        folded = [fold(text) for text in texts]
+        only = {*map(phrase, folded), *map(characters, folded)}
         key = self._pseudonyms.key.hex()
         return PolicyMask(self._policy, key=key, originals=Originals(only=only))
 
@@ -186,12 +188,21 @@ class PolicyMask:
         """Columns that PostgreSQL masks itself and whose originals can be searched for."""
         return tuple(self._table(table).noted)
 
-    def note(self, table: Dataset, column: str, values: Iterable[str]) -> None:
-        """Take up the originals of a column, as PostgreSQL's text of each distinct value.
+    def take(self, table: Dataset, columns: Sequence[str], lines: bytes) -> None:
+        """Take up the originals of these columns, as lines of PostgreSQL's COPY text."""
+        self._table(table).take(columns, lines, self.originals)
 
-        Raises ConfigError when two values of a unique column would become one.
-        """
+    def note(self, table: Dataset, column: str, values: Iterable[str]) -> None:
+        """The same of one column, as PostgreSQL's text of each value."""
         self._table(table).note(column, values, self.originals)
+
+    def unique(self, table: Dataset) -> Mapping[str, str]:
+        """Columns whose values must stay apart, though a pseudonym leaves something of them out:
+        SQL of what it does not. Where two rows have the same, `alike` says what is wrong."""
+        return self._table(table).unique
+
+    def alike(self, table: Dataset, column: str) -> ConfigError:
+        return self._table(table).alike(column)
 
     def _table(self, dataset: Dataset) -> Table:
         place = (dataset.name, dataset.fields)

@@ -1,7 +1,9 @@
-"""PostgreSQL's text forms of arrays and composites: elements or fields in, the same out.
+"""PostgreSQL's text forms of arrays and composites: elements or fields in, the same out; and
+columns of COPY text.
 
 https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
 https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX
+https://www.postgresql.org/docs/current/sql-copy.html, "Text Format"
 """
 
 from __future__ import annotations
@@ -13,6 +15,30 @@ _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)|([{},])', re.DOTALL)
 _FIELD = re.compile(r'((?:[^,"()\\]|\\.|"(?:[^"\\]|\\.|"")*")*)[,)]', re.DOTALL)
 _MEANT = re.compile(r'"((?:[^"\\]|\\.|"")*)"|\\(.)|([^"\\]+)', re.DOTALL)
 _BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
+
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def spaced(lines: bytes) -> bytes:
+    """COPY text in which escaped characters, and NULL, are spaces: what stands between words."""
+    if b"\\" not in lines:
+        return lines
+    lines = lines.replace(rb"\\", b"  ")
+    for letter in b"bfnrtvN":
+        lines = lines.replace(b"\\%c" % letter, b"  ")
+    return lines
+
+
+def column(lines: bytes, number: int) -> Iterator[str]:
+    """The values of one column of COPY text, NULLs left out."""
+    for line in lines.decode().split("\n")[:-1]:
+        field = line.split("\t")[number]
+        if field != "\\N":
+            yield _BACKSLASH.sub(_escaped, field) if "\\" in field else field
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return _ESCAPES.get(match[1], match[1])
 
 
 def elements(text: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ SPACE = " \t\n\r\v\f"
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 HOST = "masked.example"  # RFC 2606 reserves the domain: no mail can arrive there
 PHONE = "999"  # ITU reserves the country code: no telephone can ring there
+HOUSES = 300  # in a street
 # What is deleted from a value, and whether A-Z become a-z, by domain. Others: nothing, no.
 REMOVED = {"phone": SPACE + "-.()/+", "uuid": SPACE + "-{}", "mac": SPACE + ":-."}
 REMOVED |= dict.fromkeys(("email", "username", "person", "street", "city", "company"), SPACE)
@@ -142,22 +143,31 @@ def _pick(kind: str, script: str, digest: bytes, start: int) -> str:
     return known[(digest[start] << 8 | digest[start + 1]) % len(known)]
 
 
-def _person(digest: bytes, value: str, limits: Limits) -> str:
-    script = script_of(value)
-    firsts, lasts = words("first", script), words("last", script)
-    first = firsts[(digest[0] << 8 | digest[1]) % len(firsts)]
-    last = lasts[(digest[2] << 8 | digest[3]) % len(lasts)]
+def joined_name(script: str, first: str, last: str) -> str:
     if script in UNSPACED:
         return last + first
     return f"{last} {first}" if script in FAMILY_FIRST else f"{first} {last}"
 
 
-def _street(digest: bytes, value: str, limits: Limits) -> str:
+def _person(digest: bytes, value: str, limits: Limits) -> str:
     script = script_of(value)
-    road, house = _pick("street", script, digest, 0), 1 + number(digest, 2, 2) % 300
+    firsts, lasts = words("first", script), words("last", script)
+    first = firsts[(digest[0] << 8 | digest[1]) % len(firsts)]
+    last = lasts[(digest[2] << 8 | digest[3]) % len(lasts)]
+    return joined_name(script, first, last)
+
+
+def joined_street(script: str, road: str, house: int) -> str:
     if script == "han":
         return f"{road}{house}号"
     return f"{road}, {house}" if script == "cyrillic" else f"{house} {road}"
+
+
+def _street(digest: bytes, value: str, limits: Limits) -> str:
+    script = script_of(value)
+    return joined_street(
+        script, _pick("street", script, digest, 0), 1 + number(digest, 2, 2) % HOUSES
+    )
 
 
 def _city(digest: bytes, value: str, limits: Limits) -> str:

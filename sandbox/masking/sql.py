@@ -15,6 +15,7 @@ from sandbox.masking.pseudonyms import (
     FROM_LISTS,
     GMAIL,
     HOST,
+    HOUSES,
     PHONE,
     REMOVED,
     Limits,
@@ -157,6 +158,19 @@ def pseudonym(rule: Rule, column: str, given: Limits) -> str:
     return f"CASE WHEN {value} = '' THEN {value} ELSE {whole} END"
 
 
+def plain(rule: Rule, field: Field) -> str | None:
+    """What a column's pseudonyms are made of; None where that is the whole value."""
+    if rule.strategy not in REMOVED or rule.option("exact"):
+        return None
+    column = identifier(field.name)
+    if is_array(field):
+        one = _normalised(rule.strategy, 'u.e::text COLLATE "C"')
+        return (
+            f"(SELECT array_agg({one} ORDER BY u.o) FROM unnest({column}) WITH ORDINALITY u(e, o))"
+        )
+    return _normalised(rule.strategy, f'{column}::text COLLATE "C"')
+
+
 def _normalised(domain: str, value: str) -> str:
     """In the collation "C", lower() changes A to Z alone."""
     removed = REMOVED.get(domain)
@@ -189,8 +203,9 @@ def _hex(size: int) -> str:
 def _pick(kind: str, script: str, start: int) -> str:
     count = len(words(kind, script))
     script = script if (kind, script) in lists() else "latin"
-    known = f"(SELECT current_setting('sandbox.{kind}_{script}')::text[])"
-    return f"({known})[1 + {_u16(start)} % {count}]"
+    # Elements of a fixed size are reached directly, those of text[] one after the other.
+    known = f"(SELECT current_setting('sandbox.{kind}_{script}')::name[])"
+    return f"({known})[1 + {_u16(start)} % {count}]::text"
 
 
 def _by_script(kind: str, made: Callable[[str], str]) -> str:
@@ -226,7 +241,7 @@ def _person(wanted: Limits) -> str:
 
 
 def _street(wanted: Limits) -> str:
-    house = f"(1 + {_u16(2)} % 300)::text"
+    house = f"(1 + {_u16(2)} % {HOUSES})::text"
 
     def street(script: str) -> str:
         road = _pick("street", script, 0)

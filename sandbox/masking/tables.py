@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from sandbox.errors import ConfigError
 from sandbox.masking import pgtext, sql
 from sandbox.masking.leaks import SEARCHED, Originals
-from sandbox.masking.pseudonyms import FORMS, FROM_LISTS, normalise
+from sandbox.masking.pseudonyms import FORMS, FROM_LISTS
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
 from sandbox.masking.strategies import Tools, make
 from sandbox.masking.strategies.names import fitting
 from sandbox.masking.suggest import suggest
+from sandbox.masking.tokens import coded
 from sandbox.masking.trees import Node, Walker
 from sandbox.model import Dataset, Field
 
 Text = Callable[[str], str | None]
 Told = Callable[[str, str], None]
+MOST = 50_000  # values of a column whose pseudonyms are made to be known
 
 
 class Table:
@@ -31,7 +35,9 @@ class Table:
         self.expressions: dict[str, str] = {}
         self.texts: dict[str, Text] = {}
         self.noted: dict[str, tuple[Rule, Field]] = {}
+        self.unique: dict[str, str] = {}
         self.uncovered: dict[str, str] = {}
+        self._named: dict[str, int] = {}  # values whose pseudonyms were made to be known
         self._tools, self._told, self._redact = tools, told, redact
         self._strategies: dict[str, str] = {}
         self._nodes: list[Node] = []
@@ -131,6 +137,9 @@ class Table:
     def _note_later(self, field: Field, rule: Rule) -> None:
         if rule.strategy in SEARCHED | FROM_LISTS:
             self.noted[field.name] = (rule, field)
+            plain = sql.plain(rule, field)
+            if field.unique and plain is not None:
+                self.unique[field.name] = plain
 
     def _text(self, field: Field, function: Callable[[Any], Any]) -> Text:
         def masked(value: str) -> str | None:
@@ -160,6 +169,30 @@ class Table:
 
     # --- originals ------------------------------------------------------------------------------
 
+    def take(self, columns: Sequence[str], lines: bytes, originals: Originals) -> None:
+        """Lines of COPY text with these columns. All at once, but for elements of arrays and for
+        what is made from lists: which names these become must be known, too."""
+        codes = coded(pgtext.spaced(lines))
+        ends = np.flatnonzero((codes == 9) | (codes == 10))
+        if not len(ends):
+            return
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        place = np.arange(len(ends)) % len(columns)
+        plain = [not sql.is_array(self.noted[column][1]) for column in columns]
+        domains = [self.noted[column][0].strategy for column in columns]
+        whole = np.array(plain)[place]
+        if all(plain):
+            originals.index.take(codes, starts, ends, domains)
+        elif any(plain):
+            kept = [domain for domain, one in zip(domains, plain, strict=True) if one]
+            originals.index.take(codes, starts[whole], ends[whole], kept)
+        for number, column in enumerate(columns):
+            if not plain[number] or (domains[number] in FROM_LISTS and not self._many(column)):
+                self.note(column, pgtext.column(lines, number), originals)
+
+    def _many(self, column: str) -> bool:
+        return self._named.get(column, 0) >= MOST
+
     def note(self, column: str, values: Iterable[str], originals: Originals) -> None:
         if column not in self.noted:
             return
@@ -167,28 +200,25 @@ class Table:
         if sql.is_array(field):
             values = (element for text in values for element in pgtext.elements(text))
         domain = rule.strategy
-        if field.unique and not rule.option("exact"):
-            values = self._unique(values, rule, field)
         if domain not in FROM_LISTS:
             for value in values:
                 originals.index.note(domain, value)
             return
         pseudonym = self._tools.pseudonyms.maker(domain, fitting(domain, rule, sql.limits(field)))
-        for value in values:
+        distinct = set(values)
+        for value in distinct:
             originals.record(domain, value, pseudonym(value))
+        self._named[column] = self._named.get(column, 0) + len(distinct)
+        if self._many(column):
+            originals.made.all_of_them()
 
-    def _unique(self, values: Iterable[str], rule: Rule, field: Field) -> Iterable[str]:
-        seen: dict[int, int] = {}
-        for value in values:
-            plain = hash(normalise(rule.strategy, value))
-            if seen.setdefault(plain, hash(value)) != hash(value):
-                raise ConfigError(
-                    f"two values of {self.place}.{field.name}, which is unique, differ only in "
-                    "what the pseudonym leaves out (case, spaces)",
-                    where=rule.where,
-                    hint='add exact = true to the rule: { strategy = "...", exact = true }',
-                )
-            yield value
+    def alike(self, column: str) -> ConfigError:
+        return ConfigError(
+            f"two values of {self.place}.{column}, which is unique, differ only in "
+            "what the pseudonym leaves out (case, spaces)",
+            where=self.noted[column][0].where,
+            hint='add exact = true to the rule: { strategy = "...", exact = true }',
+        )
 
     def counts(self) -> dict[str, int]:
         found = {

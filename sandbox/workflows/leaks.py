@@ -13,7 +13,7 @@ from typing import Any
 
 from sandbox import transfer
 from sandbox.artifact import Artifact
-from sandbox.contract import Source, Store
+from sandbox.contract import Columnar, Source, Store
 from sandbox.errors import LeakFound
 from sandbox.masking.keep import KEEP
 from sandbox.masking.known import DOUBTFUL
@@ -111,9 +111,10 @@ def _collecting(source: Source, mask: PolicyMask) -> Callable[[], None]:
     def run() -> None:
         with source.cut() as cut:
             for dataset in source.datasets(cut):
-                if dataset.store == "postgres":
-                    for name in mask.searched(dataset):
-                        mask.note(dataset, name, source.originals(cut, dataset, (name,)))
+                if isinstance(source, Columnar):
+                    if columns := mask.searched(dataset):
+                        for lines in source.lines(cut, dataset, columns):
+                            mask.take(dataset, columns, lines)
                     continue
                 for _ in source.read(cut, dataset, mask):
                     pass

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 from sandbox import artifact as artifacts
 from sandbox.artifact import Artifact
-from sandbox.contract import Mask, Source
+from sandbox.contract import Columnar, Cut, Mask, Source
 from sandbox.errors import ConfigError, Refused, SandboxError
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import Policy, parse
 from sandbox.masking.subset import Values
-from sandbox.model import Dataset, Kind
+from sandbox.model import Dataset, Kind, slices
 from sandbox.project import Project
 from sandbox.report import Step, Warned
 from sandbox.transfer import Held, Job, run_all, take
@@ -189,20 +189,36 @@ def _linked(mask: PolicyMask, postgres: Held) -> dict[tuple[str, str], Values]:
 
 
 def collecting(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:
-    """Fingerprints of what PostgreSQL masks itself: its values never come through here. One job a
-    column, largest tables first; free text needs them before it is read, else there is time."""
+    """Fingerprints of what PostgreSQL masks itself: its values never come through the mask. One job
+    for each range of a table; free text needs them before it is read, else there is time."""
     one = held.get("postgres")
-    if one is None:
+    if one is None or not isinstance(one.source, Columnar):
         return []
-    return [
-        (dataset.rows, partial(_note, mask, one, dataset, name))
-        for dataset in one.datasets
-        for name in mask.searched(dataset)
-    ]
+    jobs: list[Job] = []
+    for dataset in one.datasets:
+        columns = mask.searched(dataset)
+        if columns:
+            for part in slices(dataset):
+                run = partial(_take, mask, one.source, one.cut, part, columns)
+                jobs.append((part.bytes or part.rows, run))
+        for column, expression in mask.unique(dataset).items():
+            check = partial(_apart, mask, one.source, one.cut, dataset, column, expression)
+            jobs.append((dataset.bytes or dataset.rows, check))
+    return jobs
 
 
-def _note(mask: PolicyMask, one: Held, dataset: Dataset, name: str) -> None:
-    mask.note(dataset, name, one.source.originals(one.cut, dataset, (name,)))
+def _take(
+    mask: PolicyMask, source: Columnar, cut: Cut, dataset: Dataset, columns: Sequence[str]
+) -> None:
+    for lines in source.lines(cut, dataset, columns):
+        mask.take(dataset, columns, lines)
+
+
+def _apart(
+    mask: PolicyMask, source: Columnar, cut: Cut, dataset: Dataset, column: str, expression: str
+) -> None:
+    if source.repeats(cut, dataset, expression):
+        raise mask.alike(dataset, column)
 
 
 def _beside(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:

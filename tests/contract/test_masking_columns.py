@@ -3,6 +3,8 @@ enums, unique columns; a part of a composite without a rule is named."""
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,8 @@ from sandbox.masking.pgtext import over_fields
 from sandbox.masking.policy import parse
 from sandbox.model import Endpoint, Identity, PostgresSpace
 from sandbox.stores.postgres import PostgresSource
+from sandbox.transfer import Held, run_all
+from sandbox.workflows.snapshot import collecting
 
 MADE = """
 CREATE SCHEMA odd; SET search_path TO odd;
@@ -34,6 +38,7 @@ INSERT INTO people SELECT n,
     'ann.lee' || n || '@example.com', '{"who": "Ann Lee"}', 'fine', 'Ann Lee ' || n,
     442079460000 + n
 FROM generate_series(1, 300) n;
+CREATE TABLE spelled (id bigint PRIMARY KEY, mail text UNIQUE, names text[] UNIQUE);
 """
 POLICY = """
 version = 1
@@ -75,7 +80,9 @@ def source(postgres_server: Any, admin: Any) -> Iterator[PostgresSource]:
         name=postgres_server.admin_user,
         secret=postgres_server.admin_password,
     )
-    space = PostgresSpace(database="momentry", schema="odd", isolated=("people",), shared=())
+    space = PostgresSpace(
+        database="momentry", schema="odd", isolated=("people", "spelled"), shared=()
+    )
     made = PostgresSource(
         Access(endpoint=Endpoint(port=postgres_server.port), identity=login, space=space)
     )
@@ -88,7 +95,7 @@ def test_masked_values_fit_the_columns_that_they_come_from(
 ) -> None:
     mask = PolicyMask(parse(POLICY, file="masking.toml"), key="0" * 64)
     with source.cut() as cut:
-        (people,) = source.datasets(cut)
+        people = source.datasets(cut)[0]
         stream = b"".join(piece for _, piece in source.read(cut, people, mask))
     assert not mask.uncovered
     admin.execute("CREATE TABLE odd.copied (LIKE odd.people INCLUDING ALL)")
@@ -108,6 +115,44 @@ def test_masked_values_fit_the_columns_that_they_come_from(
         ]  # fmt: skip
         assert new[4] is None and new[5] is None and new[6] == ""
     admin.execute("DROP TABLE odd.copied")
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong"),
+    [
+        ("(1, 'Ann@x.com', '{}'), (2, 'ann@x.com ', '{x}')", "mail"),
+        ("(1, 'a.b@gmail.com', '{}'), (2, 'ab@gmail.com', '{x}')", "mail"),
+        ("(1, 'a.b@x.com', '{}'), (2, 'ab@x.com', '{x}'), (3, NULL, NULL), (4, NULL, NULL)", ""),
+        ("(1, 'a@x.com', '{Ann,bob}'), (2, 'b@x.com', '{ann,BOB}')", "names"),
+        ("(1, 'a@x.com', '{an,n}'), (2, 'b@x.com', '{ann}')", ""),
+    ],
+)
+def test_two_spellings_in_a_unique_column_are_told_before_they_become_one(
+    source: PostgresSource, admin: Any, rows: str, wrong: str
+) -> None:
+    admin.execute(f"TRUNCATE odd.spelled; INSERT INTO odd.spelled VALUES {rows}")
+    policy = """
+version = 1
+[postgres.spelled]
+keep = ["id"]
+mail = "email"
+"names[]" = "username"
+"""
+    loose = PolicyMask(parse(policy, file="masking.toml"), key="0" * 64)
+    exact = re.sub('= ("(?:email|username)")', r"= { strategy = \1, exact = true }", policy)
+    close = PolicyMask(parse(exact, file="masking.toml"), key="0" * 64)
+    with source.cut() as cut:
+        spelled = next(one for one in source.datasets(cut) if one.name == "spelled")
+        held = {"postgres": Held(source=source, cut=cut, datasets=(spelled,))}
+        run_all(collecting(close, held), threading.Event())
+        if not wrong:
+            run_all(collecting(loose, held), threading.Event())
+            return
+        with pytest.raises(ConfigError, match=rf"spelled\.{wrong}, which is unique") as raised:
+            run_all(collecting(loose, held), threading.Event())
+    line = {"mail": 5, "names": 6}[wrong]
+    assert raised.value.where.startswith(f"masking.toml:{line}: postgres.spelled.{wrong}")
+    assert "ann@" not in str(raised.value).lower()
 
 
 def test_a_part_of_a_composite_without_a_rule_is_named(source: PostgresSource) -> None:

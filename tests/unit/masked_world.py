@@ -6,7 +6,7 @@ import io
 import json
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,11 @@ def postgres(mask: PolicyMask, world: World) -> Iterator[tuple[str, bytes]]:
     """By Python: the property test of both routes says that PostgreSQL makes the same."""
     held = [(table, dataset(table), list(table.rows(world))) for table in ISOLATED]
     for table, one, rows in held:
-        for name in mask.searched(one):
-            place = table.columns.index(name)
-            values = {_text(row[place]) for row in rows if row[place] is not None}
-            mask.note(one, name, values)
+        if columns := mask.searched(one):
+            places = [table.columns.index(name) for name in columns]
+            for at in range(0, len(rows), 500):
+                lines = [_line(row[place] for place in places) for row in rows[at : at + 500]]
+                mask.take(one, columns, "".join(lines).encode())
     for table, one, rows in held:
         functions = _functions(mask, one)
         yield (
@@ -82,6 +83,17 @@ def postgres(mask: PolicyMask, world: World) -> Iterator[tuple[str, bytes]]:
                 for name, value in zip(table.columns, row, strict=True)
             ),
         )
+
+
+def _line(values: Iterable[Any]) -> str:
+    """As in COPY text."""
+    return "\t".join(r"\N" if one is None else _escaped(_text(one)) for one in values) + "\n"
+
+
+def _escaped(text: str) -> str:
+    for plain, letter in (("\\", "\\"), ("\t", "t"), ("\n", "n"), ("\r", "r")):
+        text = text.replace(plain, f"\\{letter}")
+    return text
 
 
 def _functions(mask: PolicyMask, one: Dataset) -> dict[str, Any]:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.masking import prints
+from sandbox.masking import made, prints, tokens
 from sandbox.masking.known import DOUBTFUL, Index
 from sandbox.masking.leaks import Originals, scan
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
-from sandbox.masking.prints import Prints
+from sandbox.masking.prints import Bits, Prints
+from sandbox.masking.pseudonyms import Pseudonyms
+from sandbox.masking.tokens import phrase
 
-WORDS = st.text(st.sampled_from("abcXYZ019 .-_@'éЖ王\n"), max_size=16)
+WORDS = st.text(st.sampled_from("abcXYZ019 .-_@'éЖ王Σς٣İ\n"), max_size=16)
 DOMAINS = st.sampled_from(["email", "person", "phone", "username", "token"])
+
+
+@given(text=st.text(max_size=60))
+def test_many_fingerprints_at_once_are_those_of_one_by_one(text: str) -> None:
+    made = tokens.Tokens(tokens.coded(text))
+    words = tokens.TOKEN.findall(tokens.fold(text))
+    prints = list(map(tokens.characters, words))
+    assert made.words.tolist() == prints
+    for count in (1, 2, 3):
+        first = np.arange(max(len(words) - count + 1, 0))
+        wanted = [tokens.sequence(prints[at : at + count]) for at in first]
+        assert made.sequences(first, count).tolist() == wanted
 
 
 @given(domain=DOMAINS, values=st.lists(WORDS, min_size=8, max_size=40), text=WORDS)
@@ -26,8 +41,22 @@ def test_many_at_once_are_the_same_as_one_by_one(domain: str, values: list[str],
     for value in values:
         one.add(domain, value)
         many.note(domain, value)
-    for looked in (text, *values, *(f"<{value}>, {text}" for value in values)):
-        assert one.find(looked) == many.find(looked)
+    looked = (text, *values, *(f"<{value}>, {text}" for value in values))
+    found = [one.find(each) for each in looked]
+    assert found == [many.find(each) for each in looked] == many.find_all(looked)
+    assert found == [one._find_in([each])[0] for each in looked]  # no short way
+
+
+@given(values=st.lists(st.text("ab19+ ()王李小é", min_size=1, max_size=12), min_size=1, max_size=9))
+@settings(deadline=None)
+def test_what_is_found_in_a_text_is_found_by_the_search(values: list[str]) -> None:
+    held = Originals()
+    for value in values:
+        held.record("phone", value, "+999")
+    for value in values:
+        whole = [one for one in held.index.find(value) if one.end - one.start == len(value)]
+        told = {suspect.text for suspect in scan([f"\n{value}\n".encode()], held)}
+        assert not whole or value in told or any(value.strip("+ ()") in text for text in told)
 
 
 def test_packed_fingerprints_are_what_a_dictionary_would_hold(
@@ -36,29 +65,71 @@ def test_packed_fingerprints_are_what_a_dictionary_would_hold(
     monkeypatch.setattr(prints, "FRESH", 64)
     draw = random.Random(1)
     held, plain = Prints(), dict[int, int]()
-    words = [f"word{draw.randrange(3000)}" for _ in range(5000)]
-    for word in words:
-        mark = draw.randrange(16)
-        held.add(hash(word), mark)
-        plain[hash(word)] = plain.get(hash(word), 0) | 1 << mark
-    asked = [f"word{number}" for number in range(6000)]
-    assert [held.get(hash(word)) for word in asked] == [plain.get(hash(w), 0) for w in asked]
-    assert held.known(asked) == {word for word in asked if hash(word) in plain}
+    for _ in range(5000):
+        print_, mark = draw.randrange(3000) << 40, 1 << draw.randrange(16)
+        held.add(print_, mark)
+        plain[print_] = plain.get(print_, 0) | mark
+    more = np.array([draw.randrange(3000) << 40 for _ in range(500)], dtype=np.uint64)
+    held.add_all(more, 4)
+    for print_ in more.tolist():
+        plain[print_] = plain.get(print_, 0) | 4
+    asked = [number << 40 for number in range(6000)]
+    wanted = [plain.get(print_, 0) for print_ in asked]
+    assert [held.get(print_) for print_ in asked] == wanted
+    assert held.marks(np.array(asked, dtype=np.uint64)).tolist() == wanted
     assert len(held._levels) < 12
+
+
+def test_a_filter_forgets_nothing() -> None:
+    draw = random.Random(1)
+    held, added = Bits(16, 4), [draw.randrange(1 << 64) for _ in range(1000)]
+    held.add_all(np.array(added[:500], dtype=np.uint64))
+    for print_ in added[500:]:
+        held.add(print_)
+    assert held.among(np.array(added, dtype=np.uint64)).all()
+    assert all(print_ in held for print_ in added)
+    others = np.array([draw.randrange(1 << 64) for _ in range(10_000)], dtype=np.uint64)
+    assert held.among(others).sum() < 20
 
 
 def test_above_the_limit_a_filter_knows_and_a_second_look_tells() -> None:
     held = Index(limit=2)
     for number in range(500):
         held.note("username", f"person_{number:04d}")
-    found = held.find("seen: person_0400")
-    assert [one.domain for one in found] == [DOUBTFUL]
-    text = "seen: person_0400"[found[0].start : found[0].end]
-    doubtful = Index(only={hash("person 0400")})
+        held.note("phone", f"+44 20 {number:08d}")
+    held.settle()
+    (found,) = held.find("seen: person_0400")
+    assert found.domain == "username" and not held.sure(phrase("person 0400"))
+    assert [one.domain for one in held.find("+44 20 00000123")] == ["phone"]
+    assert held.find("44-20 00000123") == []  # numbers count as they were written
+    doubtful = Index(only={phrase("person 0400")})
     for number in range(500):
         doubtful.note("username", f"person_{number:04d}")
-    assert [one.domain for one in doubtful.find(text)] == ["username"]
+    assert [one.domain for one in doubtful.find("person_0400")] == ["username"]
     assert doubtful.find("person_0399") == []
+
+
+def test_more_values_take_no_more_memory_than_the_limit() -> None:
+    held = Index(limit=2000)
+    for start in range(0, 40_000, 1000):
+        held.add_all("token", [f"value{number}" for number in range(start, start + 1000)])
+    assert len(held) < 2 * 2000
+    assert all(held.find(f"value{number}") for number in range(0, 40_000, 997))
+    assert not any(held.find(f"other{number}") for number in range(1000))
+
+
+def test_names_of_which_very_many_were_made_are_all_pseudonyms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(made, "MOST", 3)
+    held, key = Originals(), Pseudonyms(key=bytes(32))
+    person, street = key.function("person"), key.function("street")
+    for number in range(3):
+        assert not held.is_pseudonym(person(f"Ann Lee{number + 9}"))
+        held.record("person", f"Ann Lee{number}", person(f"Ann Lee{number}"))
+    for value in ("Ann Lee9", "李小明", "Ζωή Παππά", "やまだ たろう", "김철수"):
+        assert held.is_pseudonym(person(value)) and held.is_pseudonym(street(value))
+    assert not held.is_pseudonym("Ann Lee9")
 
 
 def test_what_is_doubtful_is_looked_for_once_more() -> None:

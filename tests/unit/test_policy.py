@@ -271,17 +271,3 @@ def test_the_receipt_counts_by_rule() -> None:
         "redis.user:{username}: key": 1,
     }
     assert "a@b.cd" not in str(one.counts) and one.key_id and len(one.policy_hash) == 64
-
-
-def test_two_spellings_in_a_unique_column_are_told_before_they_become_one() -> None:
-    one, unique = mask(), Field(name="email", type="text", unique=True)
-    people = table(ID, unique, DATA)
-    with pytest.raises(ConfigError, match=r"people\.email, which is unique") as raised:
-        one.note(people, "email", ["Ann@x.com", "ann@x.com"])
-    assert raised.value.where == "masking.toml:6: postgres.people.email"
-    assert "ann@" not in str(raised.value).lower()
-    exact = POLICY.replace(
-        'email = "email"\n"data', 'email = { strategy = "email", exact = true }\n"data'
-    )
-    mask(exact).note(people, "email", ["Ann@x.com", "ann@x.com"])
-    one.note(people, "email", ["ann@x.com", "bob@x.com"])

@@ -17,7 +17,7 @@ WOULD_BLOCK = 0
 
 
 def pieces(
-    connection: Connection, query: sql.Composed, change: Change | None
+    connection: Connection, query: sql.Composed, change: Change | None, *, size: int = PIECE
 ) -> Iterator[tuple[int, bytes]]:
     """COPY's messages joined to pieces, with the rows in each; the server sends one row a message.
 
@@ -25,18 +25,18 @@ def pieces(
     needs to make a row.
     """
     held: list[bytes | memoryview] = []
-    size = told = 0
+    got_bytes = told = 0
     with connection.cursor() as cursor, cursor.copy(query):
         take = connection.pgconn.get_copy_data
         while True:
             got, data = take(1)
             if got > 0:
                 held.append(data if change is None else change(bytes(data)))
-                size += got
-                if size >= PIECE:
+                got_bytes += got
+                if got_bytes >= size:
                     yield len(held), b"".join(held)
                     told += len(held)
-                    held, size = [], 0
+                    held, got_bytes = [], 0
             elif got == WOULD_BLOCK:
                 select.select([connection.fileno()], [], [])
                 connection.pgconn.consume_input()

@@ -1,0 +1,72 @@
+"""Pseudonyms that look like real values: one that is also somebody's original is no leak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+
+from sandbox.masking.prints import Array, Prints
+from sandbox.masking.pseudonyms import HOUSES, joined_name, joined_street
+from sandbox.masking.tokens import TOKEN, Tokens, characters, coded, fold, phrase
+from sandbox.masking.words import lists, words
+
+MOST = 200_000  # are remembered one by one; then all that the lists can make count as made
+
+
+class Made:
+    """Fingerprints of what was made from the word lists."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+        self._prints = Prints()
+        self._all = False
+
+    def add(self, pseudonym: str) -> None:
+        if pseudonym in self._texts or self._all:
+            return
+        self._texts.add(pseudonym)
+        folded = fold(pseudonym)
+        self._prints.add(phrase(folded))
+        self._prints.add(characters(folded))
+        if len(self._texts) >= MOST:
+            self.all_of_them()
+
+    def all_of_them(self) -> None:
+        """So many were made that nearly every one was: from here on all of them count."""
+        if not self._all:
+            self._prints.add_all(possible())
+            self._all, self._texts = True, set()
+
+    def __contains__(self, print_: int) -> bool:
+        return self._prints.get(print_) != 0
+
+    def among(self, prints: Array) -> Array:
+        found: Array = self._prints.marks(prints) != 0
+        return found
+
+
+@cache
+def possible() -> Array:
+    """Of every name, street, city and company that the lists can make, as words and as written."""
+    folded = [fold(text) for text in sorted(set(_possible()))]
+    found = [np.fromiter(map(characters, folded), np.uint64, len(folded))]
+    joined = "\n".join(folded)
+    tokens = Tokens(coded(joined))
+    counts = np.fromiter((len(TOKEN.findall(text)) for text in folded), np.int64, len(folded))
+    found.append(tokens.sequences(np.cumsum(counts) - counts, counts))
+    return np.concatenate(found)
+
+
+def _possible() -> Iterator[str]:
+    for kind, script in lists():
+        known = words(kind, script)
+        if kind == "first":
+            last = words("last", script)
+            yield from (joined_name(script, one, other) for one in known for other in last)
+        elif kind == "street":
+            for number in range(1, HOUSES + 1):
+                yield from (joined_street(script, road, number) for road in known)
+        elif kind != "last":
+            yield from known

@@ -281,6 +281,16 @@ def test_a_leak_is_seen_and_named_and_production_unchanged(
     assert place.state() == before
 
 
+def test_what_is_denied_at_home_proves_nothing(place: Place) -> None:
+    """A token for nothing is refused everywhere; one that reads alone says nothing of writing."""
+    place.grant("playground", (f"{place.home}_other", "rw"))
+    assert by("playground", *READS, *WRITES) <= place.failed()
+    place.grant("playground", (place.home, "r"))
+    failed = place.failed()
+    assert by("playground", *WRITES) <= failed
+    assert not by("playground", *READS) & failed
+
+
 def test_an_alias_over_production(place: Place) -> None:
     """The playground's name stands for production's collection: its canary is found there."""
     path, stray = "/collections/aliases", f"{place.production}_alias_dev"

@@ -15,6 +15,7 @@ from sandbox.stores.redis import Prober
 from sandbox.stores.redis.trials import (
     Targets,
     Trial,
+    at_home,
     channels,
     powers,
     reader_writes,
@@ -112,6 +113,19 @@ def test_a_channel_pattern_too_many(world: World, pattern: str) -> None:
 def test_a_login_that_may_do_nothing_is_no_isolation(world: World, name: str) -> None:
     tried = {"t_playground": "write, read and delete a key at home", "t_reader": "read production"}
     assert (name, tried[name]) in leaky(world, name, "-@all")
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [one for one in FROM_PLAYGROUND if at_home(one, ANY)],
+    ids=lambda t: t.tried,
+)
+def test_what_is_denied_at_home_proves_nothing(world: World, trial: Trial) -> None:
+    """A login without the command altogether: its refusal elsewhere is no isolation."""
+    command = trial.right.split(" ")[0].split("|")[0]
+    if trial.args[0] == b"EVAL":
+        command = "eval"
+    assert ("t_playground", trial.tried) in leaky(world, "t_playground", f"-{command}")
 
 
 def test_a_dead_connection_is_no_isolation(world: World) -> None:

@@ -14,7 +14,7 @@ from sandbox.errors import SandboxError, Unreachable
 from sandbox.model import Attempt
 from sandbox.stores.redis import trials
 from sandbox.stores.redis.session import Names, Wire, space_of
-from sandbox.stores.redis.trials import Targets, Trial
+from sandbox.stores.redis.trials import Targets, Trial, at_home
 from sandbox.trying import Found, timed
 
 ROW = "Redis"
@@ -57,7 +57,7 @@ class Prober:
                 return
             planted = self._plant()
             for trial in self._across():
-                yield _try(playground, who, trial)
+                yield _try(playground, who, trial, at_home(trial, self._targets))
             yield from self._listening(who)
             yield from self._from_reader(planted)
             yield from self._from_production(planted)
@@ -78,7 +78,7 @@ class Prober:
         """Each on a connection of its own: one that is allowed answers nothing else any more."""
         for trial in (*trials.channels(self._targets), trials.watching()):
             wire = self._connect(self._playground)
-            yield _try(wire, who, trial)
+            yield _try(wire, who, trial, at_home(trial, self._targets))
             wire.close()
 
     def _home(self, wire: Wire, access: Access, key: bytes) -> Attempt:
@@ -177,18 +177,28 @@ class _closing:
         self._wires.clear()
 
 
-def _try(wire: Wire, who: str, trial: Trial) -> Attempt:
+def _try(wire: Wire, who: str, trial: Trial, at_home: tuple[bytes, ...] | None = None) -> Attempt:
+    """At home first: where the command is denied there, that it is elsewhere proves nothing."""
+
     def run() -> Found:
-        return _happened(wire.many([trial.args])[0])
+        *home, answer = wire.many([trial.args] if at_home is None else [at_home, trial.args])
+        if any(_denied(one) for one in home):
+            return f"{DENIED} at home", False
+        if _denied(answer):
+            return DENIED, True
+        text = _text(answer)
+        return (f"it has the right to ({text})" if text else "it worked"), False
 
     return _attempt(who, trial.tried, DENIED, run)
 
 
-def _happened(answer: Any) -> Found:
-    text = str(answer).splitlines()[0] if isinstance(answer, Exception) else ""
-    if isinstance(answer, NoPermissionError) or any(word in text for word in DENIALS):
-        return DENIED, True
-    return (f"it has the right to ({text})" if text else "it worked"), False
+def _denied(answer: Any) -> bool:
+    text = _text(answer)
+    return isinstance(answer, NoPermissionError) or any(word in text for word in DENIALS)
+
+
+def _text(answer: Any) -> str:
+    return str(answer).splitlines()[0] if isinstance(answer, Exception) else ""
 
 
 def _attempt(who: str, tried: str, expected: str, run: Callable[[], Found]) -> Attempt:

@@ -17,11 +17,13 @@ NONE = b"sandbox_none"  # an argument that no command takes
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """`right`: the command, as access rules name it (or two), that alone must be missing."""
+    """`right`: the command, as access rules name it (or two), that alone must be missing.
+    `nowhere`: at home it is missing, too, whatever the key."""
 
     tried: str
     right: str
     args: tuple[bytes, ...]
+    nowhere: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,16 @@ class Targets:
     other_database: int
 
 
-def _trial(tried: str, right: str, *args: bytes) -> Trial:
-    return Trial(tried=tried, right=right, args=args)
+def _trial(tried: str, right: str, *args: bytes, nowhere: bool = False) -> Trial:
+    return Trial(tried=tried, right=right, args=args, nowhere=nowhere)
+
+
+def at_home(trial: Trial, targets: Targets) -> tuple[bytes, ...] | None:
+    """The same command with the playground's own names, where it has no trace either; None where it
+    names nothing of production's."""
+    theirs, ours = targets.production, targets.playground
+    args = tuple(ours + one[len(theirs) :] if one.startswith(theirs) else one for one in trial.args)
+    return None if trial.nowhere or args == trial.args else args
 
 
 def reads(t: Targets) -> Iterator[Trial]:
@@ -62,9 +72,9 @@ def reads(t: Targets) -> Iterator[Trial]:
     yield _trial("merge its count", "pfmerge", b"PFMERGE", home, theirs)
     yield _trial("compare it", "lcs", b"LCS", theirs, home)
     yield _trial("sort its own by production's keys", "sort",
-                 b"SORT", home, b"BY", t.production + b"*")  # fmt: skip
+                 b"SORT", home, b"BY", t.production + b"*", nowhere=True)  # fmt: skip
     yield _trial("sort its own and get production's", "sort_ro",
-                 b"SORT_RO", home, b"GET", t.production + b"*")  # fmt: skip
+                 b"SORT_RO", home, b"GET", t.production + b"*", nowhere=True)  # fmt: skip
     yield _trial("read it in a script, declared", "eval +strlen",
                  b"EVAL", b"return redis.call('STRLEN', KEYS[1])", b"1", theirs)  # fmt: skip
     yield _trial("read it in a script, undeclared", "getrange",
@@ -109,12 +119,12 @@ def writes(t: Targets) -> Iterator[Trial]:
                  b"XREADGROUP", b"GROUP", NONE, NONE, b"STREAMS", absent, b">")  # fmt: skip
     yield _trial("restore over a production key", "restore", b"RESTORE", absent, b"0", NONE)
     yield _trial("move one to another database", "move",
-                 b"MOVE", absent, b"%d" % t.other_database)  # fmt: skip
+                 b"MOVE", absent, b"%d" % t.other_database, nowhere=True)  # fmt: skip
     yield _trial("write one in a script", "setrange",
                  b"EVAL", b"return redis.call('SETRANGE', ARGV[1], 0, '')", b"0",
                  absent)  # fmt: skip
     yield _trial("send one to another server", "migrate",
-                 b"MIGRATE", b"127.0.0.1", b"1", absent, b"0", b"1")  # fmt: skip
+                 b"MIGRATE", b"127.0.0.1", b"1", absent, b"0", b"1", nowhere=True)  # fmt: skip
     theirs = Names(prefix=t.production).marker()
     yield _trial("forge production's marker", "getex", b"GETEX", theirs, NONE)
     own = Names(prefix=t.playground)

@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterator
 
 import httpx
-import psycopg
 import pymongo
 import pytest
 import redis
 
 from sandbox.masking.policy import parse
-from sandbox.project import open_project
 from tests.e2e.world import Sandbox, made
 
 
@@ -23,20 +21,6 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         one.inv("seed", "--scale", "0.05")
         one.inv("isolate")
         yield one
-
-
-def postgres(sandbox: Sandbox) -> psycopg.Connection[tuple[object, ...]]:
-    """Production's administrator: what a migration in production would do."""
-    services = sandbox.json("status")["services"]
-    ports = next(one["ports"] for one in services if one["service"] == "postgres")
-    return psycopg.connect(
-        host="127.0.0.1",
-        port=int(ports.split("->")[1]),
-        dbname="momentry",
-        user="postgres",
-        password=open_project(sandbox.config).admin_secret("postgres", "production"),
-        autocommit=True,
-    )
 
 
 def test_a_suggested_policy_takes_a_snapshot_without_a_leak(sandbox: Sandbox) -> None:
@@ -61,7 +45,7 @@ def test_a_suggested_policy_takes_a_snapshot_without_a_leak(sandbox: Sandbox) ->
 def test_drift_stops_a_scheduled_job_by_name(sandbox: Sandbox) -> None:
     production = sandbox.variables("production")
     with (
-        postgres(sandbox) as admin,
+        sandbox.administrator() as admin,
         pymongo.MongoClient(production["MONGODB_URL"], directConnection=True) as client,
     ):
         chunks = client[production["MONGODB_DATABASE"]]["chunks"]

@@ -30,20 +30,6 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield one
 
 
-def administrator(sandbox: Sandbox) -> psycopg.Connection[tuple[object, ...]]:
-    """Production's administrator: what a migration in production would do."""
-    services = sandbox.json("status")["services"]
-    ports = next(one["ports"] for one in services if one["service"] == "postgres")
-    return psycopg.connect(
-        host="127.0.0.1",
-        port=int(ports.split("->")[1]),
-        dbname="momentry",
-        user="postgres",
-        password=open_project(sandbox.config).admin_secret("postgres", "production"),
-        autocommit=True,
-    )
-
-
 def test_snapshot_load_spoil_reset_and_verify(sandbox: Sandbox) -> None:
     verdict = sandbox.json("verify")
     assert verdict["isolated"] and len(verdict["rows"]) == 7
@@ -52,7 +38,7 @@ def test_snapshot_load_spoil_reset_and_verify(sandbox: Sandbox) -> None:
     assert set(taken["rows"]) == {"postgres", "mongo", "qdrant", "redis", "files"}
     loaded = sandbox.json("load", "--yes")
     assert loaded["rows"] == taken["rows"]
-    with administrator(sandbox) as admin:
+    with sandbox.administrator() as admin:
         before = admin.execute("SELECT count(*) FROM dev.chunk_vectors").fetchone()
         admin.execute("DELETE FROM dev.face_recognition_results; DROP TABLE dev.chunk_vectors")
         sandbox.inv("reset", "--yes")
@@ -67,7 +53,7 @@ def test_a_second_up_changes_nothing(sandbox: Sandbox) -> None:
 
 
 def test_a_new_column_stops_the_snapshot_by_name(sandbox: Sandbox) -> None:
-    with administrator(sandbox) as admin:
+    with sandbox.administrator() as admin:
         admin.execute("ALTER TABLE public.videos ADD COLUMN passport text")
         try:
             assert "videos.passport" in sandbox.inv("snapshot", code=4)
@@ -77,7 +63,7 @@ def test_a_new_column_stops_the_snapshot_by_name(sandbox: Sandbox) -> None:
 
 
 def test_a_table_in_neither_list_is_named(sandbox: Sandbox) -> None:
-    with administrator(sandbox) as admin:
+    with sandbox.administrator() as admin:
         admin.execute("CREATE TABLE public.surprise (id int)")
         try:
             assert "surprise" in sandbox.inv("snapshot", code=2)
@@ -87,7 +73,7 @@ def test_a_table_in_neither_list_is_named(sandbox: Sandbox) -> None:
 
 def test_one_right_too_many_is_found_and_named(sandbox: Sandbox) -> None:
     role = open_project(sandbox.config).settings.project.replace("-", "_") + "_playground"
-    with administrator(sandbox) as admin:
+    with sandbox.administrator() as admin:
         admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
         try:
             assert "read an isolated table" in sandbox.inv("verify", code=5)
@@ -139,7 +125,7 @@ def test_ctrl_c_leaves_nothing_half_made(sandbox: Sandbox) -> None:
     )
     assert "stopped" in words and "Traceback" not in words
     assert next(one["id"] for one in sandbox.json("snapshots")["snapshots"]) == taken
-    before = administrator(sandbox).execute("SELECT count(*) FROM dev.videos").fetchone()
+    before = sandbox.administrator().execute("SELECT count(*) FROM dev.videos").fetchone()
     words = _stopped_when(
         sandbox,
         ("load", "--yes"),
@@ -147,7 +133,7 @@ def test_ctrl_c_leaves_nothing_half_made(sandbox: Sandbox) -> None:
         signal.SIGINT,
     )
     assert "stopped" in words and "Traceback" not in words
-    with administrator(sandbox) as admin:
+    with sandbox.administrator() as admin:
         assert admin.execute("SELECT count(*) FROM dev.videos").fetchone() == before
     assert sandbox.json("load", "--yes")["snapshot"] == taken
 
@@ -164,7 +150,7 @@ def test_a_killed_snapshot_and_a_killed_load_go_on(sandbox: Sandbox) -> None:
     _stopped_when(sandbox, ("snapshot",), a_part, signal.SIGKILL)
     begun = next(shelf.glob("*.partial")).name.removesuffix(".partial")
     rename = "UPDATE public.face_identities SET username = %s WHERE username = %s"
-    with administrator(sandbox) as admin:
+    with sandbox.administrator() as admin:
         found = admin.execute("SELECT min(username) FROM public.face_identities").fetchone()
         assert found is not None
         admin.execute(rename, ("nobody", found[0]))  # Redis still has keys of that name

@@ -51,13 +51,6 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield one
 
 
-def admin(sandbox: Sandbox) -> str:
-    """PostgreSQL's administrator, as a URL."""
-    values = sandbox.variables("production")
-    address = values["DATABASE_URL"].split("@")[1]
-    return f"postgresql://postgres:{values['POSTGRES_PASSWORD']}@{address}"
-
-
 def test_names_ports_and_logins_come_from_the_name(sandbox: Sandbox) -> None:
     first, hers = sandbox.variables(), sandbox.variables(playground="ann")
     assert hers["DATABASE_SCHEMA"] == "dev_ann"
@@ -84,7 +77,7 @@ def test_one_right_too_many_on_another_playground_is_found(sandbox: Sandbox) -> 
     role = sandbox.project.replace("-", "_") + "_playground"
     grant = f"GRANT USAGE ON SCHEMA dev_ann TO {role}; GRANT SELECT ON dev_ann.videos TO {role}"
     revoke = grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ")
-    sandbox.query(grant, url=admin(sandbox))
+    sandbox.query(grant, url=sandbox.admin_url)
     server = redis.Redis.from_url(
         f"redis://:{sandbox.variables('production')['REDIS_PASSWORD']}"
         f"@{sandbox.variables()['REDIS_URL'].split('@')[1]}"
@@ -97,7 +90,7 @@ def test_one_right_too_many_on_another_playground_is_found(sandbox: Sandbox) -> 
             if not row["isolated"]
         }
     finally:
-        sandbox.query(revoke, url=admin(sandbox))
+        sandbox.query(revoke, url=sandbox.admin_url)
         sandbox.inv("isolate", "--playground", "ann")  # puts the ACL right
     # PostgreSQL's own row looks through every other schema, and sees it as well.
     assert set(red) == {"PostgreSQL", "PostgreSQL, beside ann", "Redis, beside ann"}
@@ -179,7 +172,7 @@ def test_down_takes_hers_only_and_prune_all_of_it(sandbox: Sandbox) -> None:
     sandbox.inv("down", "--playground", "ann", "--prune", "--yes")
     left = "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%ann%' UNION ALL SELECT rolname "
     left += f"FROM pg_roles WHERE rolname LIKE '{sandbox.project.replace('-', '_')}%ann'"
-    assert sandbox.query(left, url=admin(sandbox)) == []
+    assert sandbox.query(left, url=sandbox.admin_url) == []
     assert not sandbox.variables(playground="ann")
     assert not list(sandbox.folder.glob("data/**/*_ann*"))
     assert "ann" not in open_project(sandbox.config).siblings()

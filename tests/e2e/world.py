@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import docker
 import psycopg
@@ -60,7 +61,7 @@ class Sandbox:
             env=self.environ(environment),
             timeout=280,
         )
-        shown = f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        shown = f"{arguments}: {done.returncode}\n{_told(done.stdout)}\n{done.stderr}"
         assert done.returncode == code, shown
         assert "Traceback" not in done.stderr, shown
         return done.stdout + (done.stderr if code else "")
@@ -79,6 +80,28 @@ class Sandbox:
         with psycopg.connect(address, autocommit=True) as connection:
             found = connection.execute(sql)
             return found.fetchall() if found.description else []
+
+    @property
+    def admin_url(self) -> str:
+        """PostgreSQL as production's administrator: what a migration in production would do."""
+        at = urlsplit(self.variables("production")["DATABASE_URL"])
+        secret = open_project(self.config).admin_secret("postgres", "production")
+        return f"postgresql://postgres:{quote(secret)}@{at.hostname}:{at.port}{at.path}"
+
+    def administrator(self) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(self.admin_url, autocommit=True)
+
+
+def _told(printed: str) -> str:
+    """What a command printed; of a verdict what is red, for hundreds of attempts hide it."""
+    try:
+        verdict = json.loads(printed)
+        rows = [row for row in verdict["rows"] if not row["isolated"]]
+    except (ValueError, TypeError, LookupError):
+        return printed
+    for row in rows:
+        row["attempts"] = [attempt for attempt in row["attempts"] if not attempt["ok"]]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def interruptible() -> None:

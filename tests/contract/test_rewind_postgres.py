@@ -87,6 +87,13 @@ CLIENT = {  # what the playground's own login may do
     "rewritten": "UPDATE people SET price = 4 WHERE id < 9; VACUUM FULL people",
 }
 
+TOLD = {  # in `diff`, in one line for each object
+    "new objects": {("junk", "added"), ("v", "added"), ("kid", "added"), ("people", "altered")},
+    "a dropped table": {("visits", "removed")},
+    "a renamed table": {("notes", "removed"), ("scribbles", "added")},
+    "dropped columns": {("people", "altered")},
+}
+
 
 @pytest.fixture(scope="module")
 def world(postgres_server: Server) -> Iterator[World]:
@@ -153,6 +160,7 @@ def test_what_the_playground_can_do_is_undone(world: World, before: str, what: s
             client.execute(statement.encode())
     store = world.store()
     told = store.changes()
+    assert TOLD.get(what, set()) <= {(change.dataset, change.what) for change in told}
     store.close()
     assert told, "a change that diff does not tell"
     reset(world)

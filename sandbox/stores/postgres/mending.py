@@ -62,13 +62,17 @@ def difference(now: Fingerprint, was: Fingerprint) -> Difference:
 def changes(found: Difference) -> list[Change]:
     """One line for each object; a table's columns and keys are told with the table."""
     told: dict[tuple[str, str], Change] = {}
+
+    def is_whole(item: Item) -> bool:
+        return item.kind in ("table", "view")
+
     for what, items in (
         ("added", found.added),
         ("removed", found.missing),
         ("altered", found.altered),
     ):
-        for item in items:
-            whole = item.kind in ("table", "view")
+        for item in sorted(items, key=is_whole, reverse=True):  # a table before its columns
+            whole = is_whole(item)
             dataset = item.relation or item.name or item.kind
             detail = "" if whole else " ".join(filter(None, (item.kind, item.name)))
             kind = what if whole or not item.relation else "altered"

@@ -126,6 +126,8 @@ class _File:
         self, file: FileEntry, stream: IO[bytes], text: Callable[[Any], Any]
     ) -> Iterator[bytes]:
         kind, place = self.rule.content, self._place
+        if self.rule.up_to is not None and file.size > self.rule.up_to:
+            kind = "placeholder"
         if kind == "copy":
             return content.copied(stream)
         if kind == "json":

@@ -6,6 +6,7 @@ The file itself is the manual; docs/masking.md says what each strategy does.
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from sandbox.masking.strategies import STRATEGIES
 Place = tuple[str, ...]
 UNKNOWN = ("stop", "redact")
 SECTIONS = ("version", "unknown", "postgres", "mongo", "qdrant", "redis", "files", "rows", "links")
+SIZE = re.compile(r"(\d+) ?(B|kB|MB|GB)")
+BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 TYPES = ("string", "list", "set", "zset", "hash", "stream")
 CONTENTS = ("copy", "skip", "placeholder", "json", "jsonl", "csv", "text", "link")
 
@@ -42,11 +45,13 @@ class RedisRule:
 
 @dataclass(frozen=True, kw_only=True)
 class FileRule:
-    """Files of one form: what of them is copied, and rules for what is inside."""
+    """Files of one form: what of them is copied, and rules for what is inside. `up_to`: bytes; a
+    larger one becomes a placeholder."""
 
     name: str
     template: Template
     content: str
+    up_to: int | None = None
     tree: Tree = field(default_factory=Tree)
     because: str = ""  # why a copy, or a part of the name that looks personal, is no mistake
     where: str = ""
@@ -252,7 +257,7 @@ class _Reader:
         if isinstance(value, str):
             value = {"content": value}
         table = self._table(place, value)
-        self._known(place, table, ("content", "json", "columns", "because"))
+        self._known(place, table, ("content", "json", "columns", "up_to", "because"))
         content = table.get("content")
         if content is None:
             content = "json" if "json" in table else "csv" if "columns" in table else None
@@ -267,10 +272,17 @@ class _Reader:
             name=name,
             template=self._template(place, name, "/"),
             content=content,
+            up_to=self._size((*place, "up_to"), table["up_to"]) if "up_to" in table else None,
             tree=tree,
             because=str(table.get("because", "")),
             where=self.where(place),
         )
+
+    def _size(self, place: Place, value: Any) -> int:
+        found = SIZE.fullmatch(str(value))
+        if not found:
+            raise self.fail(place, f'{value!r} is no size; write "50 MB"')
+        return int(found[1]) * BYTES[found[2]]
 
     def _template(self, place: Place, text: str, separators: str) -> Template:
         try:

@@ -271,3 +271,19 @@ def test_the_receipt_counts_by_rule() -> None:
         "redis.user:{username}: key": 1,
     }
     assert "a@b.cd" not in str(one.counts) and one.key_id and len(one.policy_hash) == 64
+
+
+@pytest.mark.parametrize(("size", "copied"), [(2_000, True), (2_001, False)])
+def test_a_large_file_becomes_a_placeholder(size: int, copied: bool) -> None:
+    text = 'version = 1\n[files.output]\n"*.mp4" = { content = "copy", up_to = "2 kB" }\n'
+    one, data = mask(text), b"x" * size
+    film = FileEntry(path="a.mp4", type="file", mode=0o644, mtime=0, size=size)
+    assert one.file("output", film) == film
+    made = b"".join(one.content("output", film, io.BytesIO(data)))
+    assert made == data if copied else b"ftyp" in made
+
+
+def test_a_limit_that_is_no_size_is_told_with_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"'2 kilo' is no size") as raised:
+        mask('version = 1\n[files.output]\n"*.mp4" = { content = "copy", up_to = "2 kilo" }\n')
+    assert raised.value.where.startswith("masking.toml:3: files.output.*.mp4")

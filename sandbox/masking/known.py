@@ -86,8 +86,9 @@ class Index:
         self._only = None if only is None else np.sort(np.array(list(only), dtype=np.uint64))
         self._exact = Prints()
         self._overflow: Bits | None = None
-        self._firsts = Bits(27, 1)  # first words: most words of a text are none
-        self._grams = Bits(25, 1)  # first characters of values that stand in running text
+        self._any = Bits(28, bits=3)  # what is in the overflow with any mark
+        self._firsts = Bits(27)  # first words: most words of a text are none
+        self._grams = Bits(25)  # first characters of values that stand in running text
         self._counts: tuple[int, ...] = ()  # how many words values have
         self._lengths: tuple[int, ...] = ()  # how many characters, in running text
         self._domains = Marks[str]()
@@ -173,7 +174,7 @@ class Index:
         prints = tokens.sequences(first, count)
         wanted = self._wanted(prints)
         self._hold(prints[wanted], marks[worthy][wanted])
-        self._firsts.add_all(tokens.words[first[wanted]])
+        self._firsts.add_new(tokens.words[first[wanted]])
         self._counted(*np.unique(count[wanted]).tolist())
         if len(numbers):
             self._numbers(tokens, starts[numbers], ends[numbers], marks[numbers], phone[numbers])
@@ -193,7 +194,7 @@ class Index:
             prints = _joined(tokens, first[several], last[several])
             wanted = self._wanted(prints)
             self._hold(prints[wanted], marks[several][wanted] | np.uint16(STRICT))
-            self._firsts.add_all(prints[wanted])
+            self._firsts.add_new(prints[wanted])
             self._counted(1)
 
     def _take_runs(self, tokens: Tokens, starts: Array, ends: Array, marks: Array) -> None:
@@ -202,7 +203,7 @@ class Index:
         wanted = self._wanted(prints)
         starts, ends = starts[wanted], ends[wanted]
         self._hold(prints[wanted], marks[wanted])
-        self._grams.add_all(tokens.characters(starts, np.minimum(starts + GRAM, ends)))
+        self._grams.add_new(tokens.characters(starts, np.minimum(starts + GRAM, ends)))
         new = set(np.unique(ends - starts).tolist()).difference(self._lengths)
         if new:
             self._lengths = tuple(sorted({*self._lengths, *new}))
@@ -213,7 +214,8 @@ class Index:
         prints, marks = prints[room:], marks[room:]
         if not len(prints):
             return
-        overflow = self._overflow = self._overflow or Bits(30, 4)
+        overflow = self._overflow = self._overflow or Bits(30, words=2, bits=3)
+        self._any.add_all(prints)
         for bits in np.unique(marks).tolist():
             for number in _bits(bits):
                 step = np.uint64(number * STEP & (1 << 64) - 1)
@@ -234,9 +236,11 @@ class Index:
         """The marks of each; those of the filter may be wrong, see `sure`."""
         found = self._exact.marks(prints)
         if self._overflow is not None:
+            here = np.flatnonzero(self._any.among(prints))
             for number in (*range(len(self._domains.all)), 15):
                 step = np.uint64(number * STEP & (1 << 64) - 1)
-                found |= self._overflow.among(prints + step).astype(np.uint16) << number
+                marked = self._overflow.among(prints[here] + step)
+                found[here] |= marked.astype(np.uint16) << number
         return found
 
     def _marks_of(self, print_: int) -> int:

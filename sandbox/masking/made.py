@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 
+from sandbox.masking.known import batches
 from sandbox.masking.prints import Array, Prints
 from sandbox.masking.pseudonyms import HOUSES, joined_name, joined_street
-from sandbox.masking.tokens import TOKEN, Tokens, characters, coded, fold, phrase
+from sandbox.masking.tokens import Tokens, characters, coded, fold, phrase
 from sandbox.masking.words import lists, words
 
 MOST = 200_000  # are remembered one by one; then all that the lists can make count as made
@@ -22,6 +25,7 @@ class Made:
         self._texts: set[str] = set()
         self._prints = Prints()
         self._all = False
+        self._lock = threading.Lock()
 
     def add(self, pseudonym: str) -> None:
         if pseudonym in self._texts or self._all:
@@ -35,9 +39,10 @@ class Made:
 
     def all_of_them(self) -> None:
         """So many were made that nearly every one was: from here on all of them count."""
-        if not self._all:
-            self._prints.add_all(possible())
-            self._all, self._texts = True, set()
+        with self._lock:
+            if not self._all:
+                self._prints.add_all(possible())
+                self._all, self._texts = True, set()
 
     def __contains__(self, print_: int) -> bool:
         return self._prints.get(print_) != 0
@@ -50,12 +55,14 @@ class Made:
 @cache
 def possible() -> Array:
     """Of every name, street, city and company that the lists can make, as words and as written."""
-    folded = [fold(text) for text in sorted(set(_possible()))]
-    found = [np.fromiter(map(characters, folded), np.uint64, len(folded))]
-    joined = "\n".join(folded)
-    tokens = Tokens(coded(joined))
-    counts = np.fromiter((len(TOKEN.findall(text)) for text in folded), np.int64, len(folded))
-    found.append(tokens.sequences(np.cumsum(counts) - counts, counts))
+    found = []
+    for batch in batches(fold(text) for text in sorted(set(_possible()))):
+        tokens = Tokens(coded("\n".join(batch)))
+        ends = np.fromiter(accumulate(len(text) + 1 for text in batch), np.int64, len(batch)) - 1
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        first = np.searchsorted(tokens.starts, starts)
+        count = np.searchsorted(tokens.starts, ends) - first
+        found += [tokens.characters(starts, ends), tokens.sequences(first, count)]
     return np.concatenate(found)
 
 

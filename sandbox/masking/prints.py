@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,8 @@ Array = NDArray[Any]
 FRESH = 1 << 13  # entries that stand in a dictionary before they are packed
 LATE = 1 << 18  # that wait unsorted until they are asked for
 KINDS = 16  # marks that an entry can bear
+WHOLE = (1 << 64) - 1
+TURN = 0x9E3779B97F4A7C15  # odd: between the words that a filter keeps a fingerprint in
 T = TypeVar("T")
 
 
@@ -131,45 +133,60 @@ class Prints:
 
 
 class Bits:
-    """A filter of 2^`power` bits, with so many `places` for a fingerprint: what was added is found,
-    and now and then something else. The system gives its memory as it is used."""
+    """A filter of 2^`power` bits: what was added is found, and now and then something else. The
+    system gives its memory as it is used.
 
-    def __init__(self, power: int, places: int) -> None:
-        self._bits = np.zeros(1 << power - 3, dtype=np.uint8)
-        self._view = self._bits.data
-        self._mask, self._places = (1 << power) - 1, places
+    A fingerprint sets `bits` bits (up to 6) in each of so many `words` of 64 bits: memory is
+    reached once a word, not once a bit.
+    """
+
+    def __init__(self, power: int, *, words: int = 1, bits: int = 1) -> None:
+        self._words = np.zeros(1 << power - 6, dtype=np.uint64)
+        self._view = self._words.data
+        self._shift, self._turns, self._bits = 64 - (power - 6), words, bits
         self._lock = threading.Lock()
 
     def add(self, print_: int) -> None:
         with self._lock:
-            for place in self._each(print_):
-                self._view[place >> 3] |= 1 << (place & 7)
+            for word, bits in self._places(print_):
+                self._view[word] |= bits
 
     def add_all(self, prints: Array) -> None:
         with self._lock:
-            for place in self._all(prints):
-                bit = np.left_shift(1, place & 7, dtype=np.uint8, casting="unsafe")
-                np.bitwise_or.at(self._bits, place >> 3, bit)
+            for word, bits in self._all_places(prints):
+                np.bitwise_or.at(self._words, word, bits)
+
+    def add_new(self, prints: Array) -> None:
+        """`add_all` where most are here already: asking is quicker."""
+        self.add_all(prints[~self.among(prints)])
 
     def __contains__(self, print_: int) -> bool:
-        view = self._view
-        return all(view[place >> 3] >> (place & 7) & 1 for place in self._each(print_))
+        return all(self._view[word] & bits == bits for word, bits in self._places(print_))
 
     def among(self, prints: Array) -> Array:
         """Whether each may be here."""
         found = np.ones(len(prints), dtype=bool)
-        for place in self._all(prints):
-            found &= (self._bits[place >> 3] >> (place & 7).astype(np.uint8) & 1).astype(bool)
+        for word, bits in self._all_places(prints):
+            found &= self._words[word] & bits == bits
         return found
 
-    def _each(self, print_: int) -> Iterable[int]:
-        step = print_ >> 32 | 1
-        return [print_ + turn * step & self._mask for turn in range(self._places)]
+    def _places(self, print_: int) -> Iterator[tuple[int, int]]:
+        """The upper part of a fingerprint tells a word, the lower one its bits."""
+        for _ in range(self._turns):
+            bits = 0
+            for number in range(self._bits):
+                bits |= 1 << (print_ >> 6 * number & 63)
+            yield print_ >> self._shift, bits
+            print_ = (print_ >> 32 | print_ << 32 & WHOLE) * TURN & WHOLE
 
-    def _all(self, prints: Array) -> Iterable[Array]:
-        step, mask = prints >> np.uint64(32) | np.uint64(1), np.uint64(self._mask)
-        for turn in range(self._places):
-            yield (prints + np.uint64(turn) * step & mask).astype(np.int64)
+    def _all_places(self, prints: Array) -> Iterator[tuple[Array, Array]]:
+        one, half = np.uint64(1), np.uint64(32)
+        for _ in range(self._turns):
+            bits = np.zeros(len(prints), dtype=np.uint64)
+            for number in range(self._bits):
+                bits |= one << (prints >> np.uint64(6 * number) & np.uint64(63))
+            yield (prints >> np.uint64(self._shift)).astype(np.int64), bits
+            prints = (prints >> half | prints << half) * np.uint64(TURN)
 
 
 class Marks(Generic[T]):

@@ -29,6 +29,8 @@ from sandbox.masking.words import FAMILY_FIRST, SCRIPTS, UNSPACED, lists, script
 from sandbox.model import Field
 
 BLOCK = 64  # bytes, of SHA-256
+# Characters of the longest pseudonym: a shorter column cuts it.
+LONGEST = {"email": 18 + len(HOST), "phone": 20, "username": 21, "token": 39, "hash": 64}
 _DIGEST = re.compile(r"\bd\b(?=[,)])")  # where a form names the digest
 WHOLE = ("smallint", "integer", "bigint")
 NUMBERS = (*WHOLE, "numeric", "real", "double precision", "money")
@@ -146,7 +148,7 @@ def pseudonym(rule: Rule, column: str, given: Limits) -> str:
         room = "" if wanted.length is None else f", {max(wanted.length - 17, 0)}"
         head = f"left({made}{room})" if room else f"({made})"
         made = f"{head} || ' ' || encode(substr(d, 9, 8), 'hex')"
-    if wanted.length is not None:
+    if wanted.length is not None and wanted.length < LONGEST.get(domain, wanted.length + 1):
         made = f"left({made}, {wanted.length})"
     if len(_DIGEST.findall(made)) == 1 and domain not in FROM_LISTS:
         whole = _DIGEST.sub(lambda _: digest, made)
@@ -176,7 +178,7 @@ def _normalised(domain: str, value: str) -> str:
     removed = REMOVED.get(domain)
     if removed is None:
         return value
-    plain = f"lower(translate({value}, {literal(removed)}, ''))"
+    plain = f"lower({_without(value, removed)})"
     if domain != "email":
         return plain
     cases = " ".join(
@@ -186,6 +188,14 @@ def _normalised(domain: str, value: str) -> str:
     )
     whole = f"(SELECT CASE {cases} ELSE n END FROM (SELECT {plain} AS n OFFSET 0) t)"
     return f"CASE WHEN lower({value}) LIKE '%g%m%a%i%l%.%c%o%m%' THEN {whole} ELSE {plain} END"
+
+
+def _without(value: str, removed: str) -> str:
+    """`translate` looks at each character, `replace` for a byte that is hardly ever there: half the
+    time and less."""
+    for char in removed:
+        value = f"replace({value}, {literal(char)}, '')"
+    return value
 
 
 def _u16(start: int) -> str:
@@ -218,8 +228,8 @@ def _by_script(kind: str, made: Callable[[str], str]) -> str:
 
 
 def _email(wanted: Limits) -> str:
-    local = 17 if wanted.length is None else min(17, wanted.length - len(HOST) - 1)
-    return f"left('u' || {_hex(8)}, {local}) || '@{HOST}'"
+    local, room = f"'u' || {_hex(8)}", (wanted.length or LONGEST["email"]) - len(HOST) - 1
+    return f"{f'left({local}, {room})' if room < 17 else local} || '@{HOST}'"
 
 
 def _phone(wanted: Limits) -> str:

@@ -22,7 +22,7 @@ from sandbox.model import Dataset, Field
 
 Text = Callable[[str], str | None]
 Told = Callable[[str, str], None]
-MOST = 50_000  # values of a column whose pseudonyms are made to be known
+MOST = 20_000  # values of a column whose pseudonyms are made to be known
 
 
 class Table:

@@ -82,7 +82,7 @@ def test_packed_fingerprints_are_what_a_dictionary_would_hold(
 
 def test_a_filter_forgets_nothing() -> None:
     draw = random.Random(1)
-    held, added = Bits(16, 4), [draw.randrange(1 << 64) for _ in range(1000)]
+    held, added = Bits(16, words=2, bits=3), [draw.randrange(1 << 64) for _ in range(1000)]
     held.add_all(np.array(added[:500], dtype=np.uint64))
     for print_ in added[500:]:
         held.add(print_)

@@ -72,7 +72,7 @@ JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace n ON n.oid = p.relnamespace
 WHERE %s::regnamespace IN (c.relnamespace, p.relnamespace) ORDER BY 1
 """
-SLICE = 256 << 20  # bytes of a table that are read in one go
+SLICE = 128 << 20  # bytes of a table that are read in one go
 MOST_SLICES = 64
 SEQUENCES = """
 SELECT c.relname FROM pg_class c

@@ -37,9 +37,10 @@ GAP = re.compile(
 )  # between two words of one value
 GRAM = 3
 BATCH = 1024  # values that are taken up together
+MOST_GRAMS = 1 << 16  # that are remembered
 FEW = 8  # are quicker one by one
 TEXTS = 1 << 17  # characters of texts that are looked at together
-SHORT = 200  # a text of so many characters is quicker in Python
+SHORT = 300  # a text of so many characters is quicker in Python
 MOST_WORDS, MOST_CHARACTERS = 64, 32  # of a value and of one in a script without spaces; see _take
 DOUBTFUL = "a value"  # the domain of what only the filter knows
 STRICT = 1 << 15  # marks values of digits alone, as they are written
@@ -89,6 +90,7 @@ class Index:
         self._any = Bits(28, bits=3)  # what is in the overflow with any mark
         self._firsts = Bits(27)  # first words: most words of a text are none
         self._grams = Bits(25)  # first characters of values that stand in running text
+        self._begun: dict[str, bool] = {}  # see `_begins`
         self._counts: tuple[int, ...] = ()  # how many words values have
         self._lengths: tuple[int, ...] = ()  # how many characters, in running text
         self._domains = Marks[str]()
@@ -203,7 +205,10 @@ class Index:
         wanted = self._wanted(prints)
         starts, ends = starts[wanted], ends[wanted]
         self._hold(prints[wanted], marks[wanted])
-        self._grams.add_new(tokens.characters(starts, np.minimum(starts + GRAM, ends)))
+        grams = tokens.characters(starts, np.minimum(starts + GRAM, ends))
+        if not self._grams.among(grams).all():
+            self._grams.add_all(grams)
+            self._begun = {}
         new = set(np.unique(ends - starts).tolist()).difference(self._lengths)
         if new:
             self._lengths = tuple(sorted({*self._lengths, *new}))
@@ -323,10 +328,12 @@ class Index:
         """Known values in a text, longest first where they overlap, in the order of the text."""
         if any(self._queues.values()):
             self.settle()
-        if not text.isascii() or len(text) > SHORT:
+        if len(text) > SHORT:
             return self.find_all([text])[0]
-        folded = text.lower()
-        return apart(list(self._find_words(folded)))
+        if text.isascii():
+            return apart(list(self._find_words(text.lower())))
+        folded = fold(text)
+        return apart([*self._find_words(folded), *self._find_runs(folded)])
 
     def find_all(self, texts: Sequence[str]) -> list[list[Found]]:
         """`find` for many texts: some microseconds each."""
@@ -374,6 +381,34 @@ class Index:
                 start, end = part[0][0], part[-1][1]
                 start -= folded[start - 1 : start] == "+"
                 yield Found(start=start, end=end, domain=domain)
+
+    def _find_runs(self, folded: str) -> Iterator[Found]:
+        """The same in running text."""
+        for start in range(len(folded) - 1):
+            for size, gram in (
+                (2, folded[start : start + 2]),
+                (GRAM, folded[start : start + GRAM]),
+            ):
+                if gram.isascii() or not self._begins(gram):
+                    continue
+                for length in (2,) if size == 2 else self._lengths:
+                    end = start + length
+                    if length < size or end > len(folded) or length not in self._lengths:
+                        continue
+                    domain = self.domain(self._marks_of(characters(folded[start:end])))
+                    if domain is not None:
+                        yield Found(start=start, end=end, domain=domain)
+
+    def _begins(self, gram: str) -> bool:
+        """Whether a value in running text may begin so: a language's are asked for again and again,
+        and remembered until a new one is taken up."""
+        remembered = self._begun
+        found = remembered.get(gram)
+        if found is None:
+            found = characters(gram) in self._grams
+            if len(remembered) < MOST_GRAMS:
+                remembered[gram] = found
+        return found
 
     def _as_written(self, folded: str, spans: list[tuple[int, int]]) -> bool:
         """Values of digits alone only count as they were written: numbers are everywhere."""

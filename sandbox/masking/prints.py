@@ -161,6 +161,8 @@ class Bits:
         self.add_all(prints[~self.among(prints)])
 
     def __contains__(self, print_: int) -> bool:
+        if self._turns == self._bits == 1:
+            return bool(self._view[print_ >> self._shift] >> (print_ & 63) & 1)
         return all(self._view[word] & bits == bits for word, bits in self._places(print_))
 
     def among(self, prints: Array) -> Array:

@@ -40,7 +40,7 @@ BATCH = 1024  # values that are taken up together
 MOST_GRAMS = 1 << 16  # that are remembered
 FEW = 8  # are quicker one by one
 TEXTS = 1 << 17  # characters of texts that are looked at together
-SHORT = 300  # a text of so many characters is quicker in Python
+SHORT = 400  # a text of so many characters is quicker in Python
 MOST_WORDS, MOST_CHARACTERS = 64, 32  # of a value and of one in a script without spaces; see _take
 DOUBTFUL = "a value"  # the domain of what only the filter knows
 STRICT = 1 << 15  # marks values of digits alone, as they are written
@@ -90,7 +90,7 @@ class Index:
         self._any = Bits(28, bits=3)  # what is in the overflow with any mark
         self._firsts = Bits(27)  # first words: most words of a text are none
         self._grams = Bits(25)  # first characters of values that stand in running text
-        self._begun: dict[str, bool] = {}  # see `_begins`
+        self._begun: dict[str, tuple[int, ...]] = {}  # see `_begins`
         self._counts: tuple[int, ...] = ()  # how many words values have
         self._lengths: tuple[int, ...] = ()  # how many characters, in running text
         self._domains = Marks[str]()
@@ -385,12 +385,7 @@ class Index:
     def _find_runs(self, folded: str) -> Iterator[Found]:
         """The same in running text."""
         for start in range(len(folded) - 1):
-            for size, gram in (
-                (2, folded[start : start + 2]),
-                (GRAM, folded[start : start + GRAM]),
-            ):
-                if gram.isascii() or not self._begins(gram):
-                    continue
+            for size in self._begins(folded[start : start + GRAM]):
                 for length in (2,) if size == 2 else self._lengths:
                     end = start + length
                     if length < size or end > len(folded) or length not in self._lengths:
@@ -399,13 +394,14 @@ class Index:
                     if domain is not None:
                         yield Found(start=start, end=end, domain=domain)
 
-    def _begins(self, gram: str) -> bool:
-        """Whether a value in running text may begin so: a language's are asked for again and again,
-        and remembered until a new one is taken up."""
+    def _begins(self, gram: str) -> tuple[int, ...]:
+        """Whether a value in running text may begin with these characters: 2 or GRAM of them. A
+        language's are asked for again and again, and remembered until a new one is taken up."""
         remembered = self._begun
         found = remembered.get(gram)
         if found is None:
-            found = characters(gram) in self._grams
+            heads = (gram[:2], gram) if len(gram) == GRAM else (gram,)
+            found = tuple(len(one) for one in heads if characters(one) in self._grams)
             if len(remembered) < MOST_GRAMS:
                 remembered[gram] = found
         return found

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 FRESH = 1 << 13  # entries that stand in a dictionary before they are packed
+FEW = 1 << 9  # that are put there one by one
 LATE = 1 << 18  # that wait unsorted until they are asked for
 KINDS = 16  # marks that an entry can bear
 WHOLE = (1 << 64) - 1
@@ -69,6 +70,10 @@ class Prints:
         if not len(prints):
             return
         every = np.broadcast_to(np.asarray(marks, dtype=np.uint16), prints.shape)
+        if len(prints) <= FEW:  # or each question would find one more small level
+            for print_, mark in zip(prints.tolist(), every.tolist(), strict=True):
+                self.add(print_, mark)
+            return
         with self._lock:
             self._late.append((prints, every))
             self._waiting += len(prints)

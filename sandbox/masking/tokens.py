@@ -169,11 +169,21 @@ def up(places: Array) -> Array:
 # --- one -----------------------------------------------------------------------------------------
 
 
+class _Keys(dict[str, int]):
+    """The key of each character that was met."""
+
+    def __missing__(self, char: str) -> int:
+        key = self[char] = int(_tables(EVERY)[0][ord(char)])
+        return key
+
+
+_keys = _Keys()
+
+
 def _keys_of(folded: str) -> list[int]:
     if folded.isascii():
         return [_ASCII_KEYS[code] for code in folded.encode("ascii")]
-    keys: list[int] = _tables(EVERY)[0][coded(folded)].tolist()
-    return keys
+    return [_keys[char] for char in folded]
 
 
 def characters(folded: str) -> int:

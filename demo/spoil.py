@@ -96,7 +96,7 @@ def _qdrant(c: Connections) -> str:
     path = f"/collections/{c.qdrant_collection}/points"
     with fill_qdrant.connected(c.qdrant, c.qdrant_key) as client:
         before = _count(client, path)
-        first = {"filter": {"must": [{"key": "position", "range": {"lt": 10}}]}}
+        first = {"filter": {"must": [{"key": "position", "range": {"lt": 3}}]}}
         fill_qdrant.result(client.post(f"{path}/delete?wait=true", json=first))
         after = _count(client, path)
         some = fill_qdrant.result(

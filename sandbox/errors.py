@@ -39,6 +39,13 @@ class Unreachable(SandboxError):
     exit_code = 3
 
 
+class LoginRefused(Unreachable):
+    """A server answers and does not know the password; `service` is its name in a Compose file,
+    where the server was just started from one."""
+
+    service = ""
+
+
 class Refused(SandboxError):
     """Going on would not be safe."""
 

@@ -65,11 +65,11 @@ def apart(
         api.remove_container(made, force=True, v=True)
 
 
-def succeeds(client: docker.DockerClient, identifier: str, argv: Sequence[str]) -> bool:
-    """Whether it ends with exit code 0."""
-    made = client.api.exec_create(identifier, list(argv), stdout=False, stderr=False)
-    client.api.exec_start(made["Id"])
-    return bool(client.api.exec_inspect(made["Id"])["ExitCode"] == 0)
+def tried(client: docker.DockerClient, identifier: str, argv: Sequence[str]) -> tuple[bool, str]:
+    """Whether it ends with exit code 0, and what it said."""
+    made = client.api.exec_create(identifier, list(argv))
+    said = client.api.exec_start(made["Id"]).decode("utf-8", "replace")
+    return client.api.exec_inspect(made["Id"])["ExitCode"] == 0, said
 
 
 def _with_input(connection: Any, stdin: bytes) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ from sandbox.compose import Service
 from sandbox.engine import containers, labels, watching
 from sandbox.engine.ports import Ports, bound
 from sandbox.engine.resources import made_once, make
-from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
+from sandbox.errors import ConfigError, LoginRefused, Refused, SandboxError, Unreachable
 from sandbox.images import ImageFacts, ensure
 from sandbox.plan import Plan, Step
 from sandbox.report import Report
@@ -94,7 +94,9 @@ class Starting:
             if step.action != "keep":
                 name, seconds = f"{self._plan.project} {service.name}", time.monotonic() - began
                 self._report(Done(name=name, detail=step.action, seconds=seconds))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, LoginRefused):
+                error.service = service.name
             self._stop.set()
             raise
 

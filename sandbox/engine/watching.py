@@ -10,11 +10,13 @@ import docker
 from docker.errors import APIError
 
 from sandbox.engine import programs
-from sandbox.errors import SandboxError, Unreachable
+from sandbox.errors import LoginRefused, SandboxError, Unreachable
 
 FIRST_POLL, LAST_POLL = 0.05, 0.4  # seconds
 WITHIN = 180.0  # seconds for a service to become healthy
 SETTLES = 0.15  # seconds after which a container without a check is believed to run
+# What a health check says when the server is up and the password is wrong: waiting mends nothing.
+WRONG_PASSWORD = ("password authentication failed", "authentication failed", "wrongpass")
 CRASHES = 2  # restarts that are no accident any more
 
 Check = Callable[[], None]
@@ -29,7 +31,8 @@ def healthy(
     settles: float = SETTLES,
 ) -> None:
     """Return when the container's health check passes; run here, because the engine's first run
-    comes only after the check's interval. Raises Unreachable when it stops or takes too long.
+    comes only after the check's interval. Raises Unreachable when it stops or takes too long,
+    LoginRefused when the server does not take the check's own password.
 
     A container without a check is ready when it still runs after `settles` seconds, or has ended
     well.
@@ -39,8 +42,11 @@ def healthy(
         attributes = client.api.inspect_container(identifier)
         state = attributes["State"]
         settled = time.monotonic() - began >= settles
-        if _ready(client, identifier, attributes, settled):
+        ready, said = _ready(client, identifier, attributes, settled)
+        if ready:
             return
+        if any(words in said.lower() for words in WRONG_PASSWORD):
+            raise LoginRefused(f"{label} does not take its password", hint=said.splitlines()[-1])
         crashed = attributes.get("RestartCount", 0) >= CRASHES
         if state["Status"] in ("exited", "dead") or crashed:
             raise Unreachable(
@@ -79,20 +85,21 @@ def last_line(client: docker.DockerClient, identifier: str) -> str:
 
 def _ready(
     client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any], settled: bool
-) -> bool:
+) -> tuple[bool, str]:
+    """Whether it is, and what its health check said."""
     state = attributes["State"]
     test = (attributes["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
     if test[0] == "NONE":
         well = state["Status"] == "exited" and state["ExitCode"] == 0
-        return well or (state["Status"] == "running" and settled)
+        return well or (state["Status"] == "running" and settled), ""
     if state["Status"] != "running":
-        return False
+        return False, ""
     if (state.get("Health") or {}).get("Status") == "healthy":
-        return True
+        return True, ""
     argv = ["/bin/sh", "-c", *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
     try:
-        return programs.succeeds(client, identifier, argv)
+        return programs.tried(client, identifier, argv)
     except APIError as error:
         if error.status_code in (400, 404, 409, 500):  # it has just stopped, or has no such program
-            return False
+            return False, ""
         raise

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sandbox import compose, plan
-from sandbox.errors import ConfigError, Unreachable
+from sandbox.errors import ConfigError, LoginRefused, Unreachable
 from sandbox.model import Environment, Kind
 from sandbox.report import Step
 from sandbox.settings import parse_env
@@ -26,8 +26,11 @@ OWN: tuple[Environment, ...] = ("playground",)
 
 def apply(session: Session, plans: Plans) -> None:
     """Run the plans; ports are asked for anew afterwards."""
-    for one in plans.values():
-        session.engine.apply(one, session.report)
+    for environment, one in plans.items():
+        try:
+            session.engine.apply(one, session.report)
+        except LoginRefused as error:
+            raise _other_password(session, environment, error.service) from None
     session.forget_ports()
 
 
@@ -137,6 +140,11 @@ def _answer(session: Session, kind: Kind, server: Environment) -> str:
         source = backend(kind).source(session.admin_access(kind, server), tool=None)
         try:
             product = source.ready()
+        except LoginRefused:
+            if server == "production" and session.external:
+                raise
+            service = getattr(session.project.settings, kind).service
+            raise _other_password(session, server, service) from None
         except Unreachable:
             if time.monotonic() - began > READY_WITHIN:
                 raise
@@ -148,3 +156,22 @@ def _answer(session: Session, kind: Kind, server: Environment) -> str:
             return product
         finally:
             source.close()
+
+
+def _other_password(session: Session, environment: Environment, service: str) -> LoginRefused:
+    """A server whose data were made with another password: a new one in the env file does not
+    change what stands in them."""
+    file = read(session, environment, app=False)
+    project = session.project.compose_project(environment)
+    volumes = [file.volumes[v].full_name(project) for v in file.services[service].volumes]
+    env = session.project.env_file(environment).name
+    hint = f"bring back the {env} with which it was made, or make it anew after ./inv down"
+    if volumes:
+        names = " ".join(volumes)
+        hint = (
+            f"volume {names} was made with another one, by an earlier {env} or another clone: "
+            f"bring that {env} here, or give this project a name of its own in "
+            f"{session.project.config.name}, or, where nobody needs the data: ./inv down, then "
+            f"docker volume rm {names}"
+        )
+    return LoginRefused(f"{service} of {project} does not take the password in {env}", hint=hint)

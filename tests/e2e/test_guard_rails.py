@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -402,3 +403,26 @@ def test_the_playground_lists_its_keys_without_scan(sandbox: Sandbox) -> None:
         assert len(client.zrange(said["list"], 0, -1)) > 10
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.zadd(said["list"], {"momentry_dev:forged": 1})
+
+
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "MONGO_PASSWORD"])
+def test_a_volume_made_with_another_password_is_named_at_once(sandbox: Sandbox, name: str) -> None:
+    """As a second clone of a project finds it: its `.env` is new, the volumes are not."""
+    sandbox.inv("down")
+    env = sandbox.folder / ".env"
+    before = env.read_text()
+    secret = next(line for line in before.splitlines() if line.startswith(f"{name}="))
+    store = name.removesuffix("_PASSWORD").lower()
+    volume = f"{sandbox.project}-production_{store}"
+    try:
+        env.write_text(before.replace(secret, f"{name}={'0' * 32}"))
+        began = time.monotonic()
+        printed = sandbox.inv("up", code=3)
+        assert time.monotonic() - began < 60
+        assert f"{store} of {sandbox.project}-production does not take the password" in printed
+        assert f"docker volume rm {volume}" in " ".join(printed.split())
+    finally:
+        env.write_text(before)
+        sandbox.inv("down")
+        sandbox.inv("up")
+    assert sandbox.query("SELECT count(*) > 0 FROM videos") == [(True,)]

@@ -23,7 +23,7 @@ from pymongo.errors import (
 from pymongo.synchronous import monitor
 
 from sandbox.contract import Access
-from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
+from sandbox.errors import ConfigError, LoginRefused, Refused, SandboxError, Unreachable
 from sandbox.model import Marker, MongoSpace
 
 Document = dict[str, Any]
@@ -83,7 +83,8 @@ def connect(access: Access) -> Client:
             error.strerror or "cannot be read", where=f"mongo: {error.filename}"
         ) from None
     except (PyMongoError, ConfigurationError) as error:
-        raise Unreachable(
+        refused = isinstance(error, OperationFailure) and error.code == LOGIN_FAILED
+        raise (LoginRefused if refused else Unreachable)(
             f"MongoDB does not let {name or 'anybody'} in: {line(error)}",
             where=where,
             hint="./inv up starts it, ./inv isolate makes its logins",

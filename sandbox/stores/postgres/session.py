@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from sandbox.contract import Access
-from sandbox.errors import Refused, SandboxError, Unreachable
+from sandbox.errors import LoginRefused, Refused, SandboxError, Unreachable
 from sandbox.model import Marker, PostgresSpace
 
 Values = Sequence[Any] | Mapping[str, Any]
@@ -51,7 +51,9 @@ def connect(access: Access, *, database: str = "", autocommit: bool = True) -> C
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise Unreachable(
+        # The driver tells no SQLSTATE of a connection that was never made, only the words.
+        kind = LoginRefused if "authentication failed" in reason else Unreachable
+        raise kind(
             f"PostgreSQL does not let {access.identity.name} in: {reason}",
             where=f"{access.endpoint.host}:{access.endpoint.port}",
             hint="./inv up starts it, ./inv isolate makes its logins",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 import orjson
 
+from sandbox.contract import Documents
 from sandbox.masking import pgtext, sql
 from sandbox.masking.classify_forms import Form, of_keys, of_paths
 from sandbox.masking.classify_seen import (
@@ -46,7 +47,7 @@ class Gather(Keep):
     rows: int = 0
     leaves: Leaves = field(default_factory=dict)
     vectors: dict[str, Leaf] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list, repr=False)
+    seen: list[Entry] = field(default_factory=list, repr=False)  # keys
     files: dict[str, str] = field(default_factory=dict, repr=False)  # path -> type
     inside: dict[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -58,30 +59,36 @@ class Gather(Keep):
     def keeps(self, dataset: Dataset) -> bool:
         return False
 
-    def document(self, collection: str, document: dict[str, Any]) -> None:
-        self._count()
-        collect(document, self.leaves)
-        if self.inner is not None:
-            self.inner.document(collection, document)
+    def documents(self, collection: str, documents: Documents) -> Documents:
+        for document in documents:
+            self._count()
+            collect(document, self.leaves)
+            if self.inner is not None:
+                self.inner.documents(collection, [document])
+        return []
 
-    def point(self, collection: str, point: Point) -> None:
-        self._count()
-        collect(point.payload, self.leaves)
-        named = isinstance(point.vector, Mapping) and "indices" not in point.vector
-        for name in point.vector if named else [""]:
-            self.vectors.setdefault(name, Leaf()).seen["vector"] += 1
-        if self.inner is not None:
-            self.inner.point(collection, point)
+    def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
+        for point in points:
+            self._count()
+            collect(point.payload, self.leaves)
+            named = isinstance(point.vector, Mapping) and "indices" not in point.vector
+            for name in point.vector if named else [""]:
+                self.vectors.setdefault(name, Leaf()).seen["vector"] += 1
+            if self.inner is not None:
+                self.inner.points(collection, [point])
+        return []
 
-    def entry(self, entry: Entry) -> None:
-        self._count()
-        value = entry.value
-        value = value[:MEMBERS] if isinstance(value, list) else value[: 16 * LONGEST]
-        self.entries.append(
-            Entry(key=entry.key, type=entry.type, value=value, expires_at=entry.expires_at)
-        )
-        if self.inner is not None:
-            self.inner.entry(entry)
+    def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]:
+        for entry in entries:
+            self._count()
+            value = entry.value
+            value = value[:MEMBERS] if isinstance(value, list) else value[: 16 * LONGEST]
+            self.seen.append(
+                Entry(key=entry.key, type=entry.type, value=value, expires_at=entry.expires_at)
+            )
+            if self.inner is not None:
+                self.inner.entries([entry])
+        return [None] * len(entries)
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
         if file.path in self.wanted:

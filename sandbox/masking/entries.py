@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,10 @@ from sandbox.masking.rules import Rule, Tree
 from sandbox.masking.strategies import Tools, make
 from sandbox.masking.strategies.fixed import REDACTED
 from sandbox.masking.suggest import shown, suggest
-from sandbox.masking.trees import Node, Walker
+from sandbox.masking.trees import NO_JSON, Later, Node, Walker, write_json
 from sandbox.model import Entry
 
 Told = Callable[[str, str], None]  # (name, where and what is suggested)
-Bytes = Callable[[bytes], bytes | None]
 
 
 class Keys:
@@ -28,7 +27,13 @@ class Keys:
         self._told, self._redact = told, redact
         self.rules = [_Key(rule, tools, told, redact=redact) for rule in rules]
 
-    def entry(self, entry: Entry) -> Entry | None:
+    def entries(self, entries: Sequence[Entry]) -> list[Entry | None]:
+        later = Later()
+        made = [self._begin(entry, later) for entry in entries]
+        later.finish()
+        return [None if end is None else end() for end in made]
+
+    def _begin(self, entry: Entry, later: Later) -> Callable[[], Entry] | None:
         name = entry.key.decode("utf-8", "surrogateescape")
         other = ""
         for rule in self.rules:
@@ -38,19 +43,19 @@ class Keys:
             if rule.rule.type != entry.type:
                 other = rule.rule.type
                 continue
-            return rule.entry(entry, masked.encode("utf-8", "surrogateescape"))
-        return self._unknown(name, entry, other)
+            return rule.begin(entry, masked.encode("utf-8", "surrogateescape"), later)
+        self._unknown(name, entry, other)
+        return None
 
-    def _unknown(self, name: str, entry: Entry, other: str) -> Entry | None:
+    def _unknown(self, name: str, entry: Entry, other: str) -> None:
         if self._redact:
-            return None
+            return
         place = f"redis.{self._shown(name)}"
         note = f"seen as a {entry.type}"
         if other:
             note += f", the policy has a rule for a {other}"
         wanted = "fields" if entry.type in ("hash", "stream") else "value"
         self._told(place, f'{note}; suggested: a table with type = "{entry.type}" and {wanted}')
-        return None
 
     def _shown(self, name: str) -> str:
         """A key's name without what may be personal in it."""
@@ -76,60 +81,71 @@ class _Key:
     def nodes(self) -> list[Node]:
         return self.walker.nodes
 
-    def entry(self, entry: Entry, key: bytes) -> Entry:
+    def begin(self, entry: Entry, key: bytes, later: Later) -> Callable[[], Entry]:
+        """What makes the masked entry once `later` is finished."""
         self.count += 1
+        value = self._value(entry, later)
+        return lambda: replace(entry, key=key, value=value())
+
+    def _value(self, entry: Entry, later: Later) -> Callable[[], Any]:
         value = entry.value
+        if entry.type == "hash":
+            return self._fields(value, later)
+        if entry.type == "stream":
+            listed = [(number, self._fields(fields, later)) for number, fields in value]
+            return lambda: [(number, made()) for number, made in listed]
+        if entry.type == "zset":
+            members = self._members([member for member, _ in value], later)
+            return lambda: _scored(members(), [score for _, score in value])
+        members = self._members([value] if entry.type == "string" else value, later)
         if entry.type == "string":
-            made: Any = self._member(value)
-        elif entry.type == "hash":
-            made = self._fields(value)
-        elif entry.type == "stream":
-            made = [(number, self._fields(fields)) for number, fields in value]
-        elif entry.type == "zset":
-            made = self._scored(value)
-        else:
-            made = [self._member(member) for member in value]
-            if entry.type == "set":
-                made = list(dict.fromkeys(made))
-        return replace(entry, key=key, value=made)
+            return lambda: members()[0]
+        return lambda: list(dict.fromkeys(members())) if entry.type == "set" else members()
 
-    def _scored(self, value: Any) -> list[tuple[bytes, float]]:
-        """Members that share a pseudonym become one, with the highest score."""
-        best: dict[bytes, float] = {}
-        for member, score in value:
-            masked = self._member(member)
-            best[masked] = max(score, best.get(masked, score))
-        return list(best.items())
-
-    def _member(self, value: bytes) -> bytes:
-        root = self.walker.root
+    def _members(self, values: Sequence[bytes], later: Later) -> Callable[[], list[bytes]]:
+        root, walker = self.walker.root, self.walker
         if self.rule.json is not None:
-            made = self.walker.json(root, _text(value), "")
-            if made is None:
-                if not self._redact:
-                    self._uncovered("", "not JSON")
-                return REDACTED.encode()
-            return made.encode("utf-8", "surrogateescape")
-        return value if root.keep else self._bytes(root, value, "")
+            trees = [walker.begin_json(root, _text(value), "", later) for value in values]
+            return lambda: list(map(self._json, trees))
+        if root.keep:
+            return lambda: list(values)
+        made = walker.begin_all(root, map(_text, values), later)
+        return lambda: list(map(_bytes, made))
 
-    def _bytes(self, node: Node, value: bytes, path: str) -> bytes:
-        made = self.walker.value(node, _text(value), path)
-        return b"" if made is None else str(made).encode("utf-8", "surrogateescape")
+    def _json(self, tree: Any) -> bytes:
+        if tree is not NO_JSON:
+            return write_json(tree).encode("utf-8", "surrogateescape")
+        if not self._redact:
+            self._uncovered("", "not JSON")
+        return REDACTED.encode()
 
-    def _fields(self, pairs: Any) -> list[tuple[bytes, bytes]]:
+    def _fields(self, pairs: Any, later: Later) -> Callable[[], list[tuple[bytes, bytes]]]:
         text = {_text(name): _text(value) for name, value in pairs}
         if len(text) != len(pairs):  # a stream entry may repeat a field
-            return [pair for one in pairs for pair in self._fields([one])]
-        made = self.walker.document(text)
-        return [
-            (self._field_name(name), str(value).encode("utf-8", "surrogateescape"))
-            for name, value in made.items()
+            each = [self._fields([one], later) for one in pairs]
+            return lambda: [pair for made in each for pair in made()]
+        document = self.walker.begin(text, later)
+        return lambda: [
+            (self._field_name(name), _bytes(value))
+            for name, value in document.items()
             if value is not None
         ]
 
     def _field_name(self, name: str) -> bytes:
         masked = name if self._names is None else self._names(name)
         return str(masked).encode("utf-8", "surrogateescape")
+
+
+def _scored(members: list[bytes], scores: list[float]) -> list[tuple[bytes, float]]:
+    """Members that share a pseudonym become one, with the highest score."""
+    best: dict[bytes, float] = {}
+    for member, score in zip(members, scores, strict=True):
+        best[member] = max(score, best.get(member, score))
+    return list(best.items())
+
+
+def _bytes(made: Any) -> bytes:
+    return b"" if made is None else str(made).encode("utf-8", "surrogateescape")
 
 
 def _text(value: bytes) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
+from sandbox.contract import Documents, Texts
 from sandbox.model import Dataset, Entry, FileEntry, Point
 
 CHUNK = 1 << 20  # bytes
@@ -19,20 +20,20 @@ class Keep:
     def columns(self, table: Dataset) -> Mapping[str, str]:
         return {}
 
-    def texts(self, table: Dataset) -> Mapping[str, Callable[[str], str | None]]:
+    def texts(self, table: Dataset) -> Mapping[str, Texts]:
         return {}
 
     def where(self, table: Dataset) -> str:
         return ""
 
-    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
-        return document
+    def documents(self, collection: str, documents: Documents) -> Documents:
+        return documents
 
-    def point(self, collection: str, point: Point) -> Point | None:
-        return point
+    def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
+        return points
 
-    def entry(self, entry: Entry) -> Entry | None:
-        return entry
+    def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]:
+        return entries
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
         return file

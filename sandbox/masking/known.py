@@ -13,12 +13,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from sandbox.masking.prints import Array, Bits, Marks, Prints
 from sandbox.masking.tokens import (
     CJK,
+    LONGEST_GAP,
     TOKEN,
     UNSPACED,
     Tokens,
@@ -32,9 +34,7 @@ from sandbox.masking.tokens import (
     word,
 )
 
-GAP = re.compile(
-    r"[^0-9A-Za-z\x00-\x08\t\n\v\f\r\x0e-\x1f\x7f]{0,3}"
-)  # between two words of one value
+GAP = re.compile(rf"[^0-9A-Za-z\x00-\x1f\x7f]{{0,{LONGEST_GAP}}}")  # between two words of a value
 GRAM = 3
 BATCH = 1024  # values that are taken up together
 MOST_GRAMS = 1 << 16  # that are remembered
@@ -49,8 +49,7 @@ UNLIKE_RUN = re.compile(r"[\x00-\x2f\x3a-\x60\x7b-\x7f]")
 EMPTY: Array = np.zeros(0, dtype=np.int64)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Where a known value stands in a text, and of which domain it is."""
 
     start: int
@@ -348,20 +347,31 @@ class Index:
         found: list[list[Found]] = [[] for _ in texts]
         if not len(hits.first) and not len(runs[0]):
             return found
-        folded = fold(joined)
+        places = [*zip(*(part.tolist() for part in self._places(tokens, hits)), strict=True)]
+        places += zip(*(part.tolist() for part in runs), strict=True)
         ends = np.fromiter(accumulate(len(text) + 1 for text in texts), np.int64, len(texts))
-        for first, count, marks in zip(
-            hits.first.tolist(), hits.count.tolist(), hits.marks.tolist(), strict=True
-        ):
-            spans = spans_of(tokens, first, count)
-            if not close(folded, spans) or not self._as_written(folded, spans):
-                continue
-            start, end = spans[0][0], spans[-1][1]
-            start -= folded[start - 1 : start] == "+"
-            _put(found, ends, start, end, str(self.domain(marks)))
-        for start, end, marks in zip(*(part.tolist() for part in runs), strict=True):
-            _put(found, ends, start, end, str(self.domain(marks)))
-        return [apart(one) if len(one) > 1 else one for one in found]
+        text_of = np.searchsorted(ends, [start for start, _, _ in places], side="right").tolist()
+        begins = [0, *ends.tolist()]
+        for text, (start, end, marks) in zip(text_of, places, strict=True):
+            before = begins[text]
+            found[text].append(Found(start - before, end - before, str(self.domain(marks))))
+        return [apart(one) for one in found]
+
+    def _places(self, tokens: Tokens, hits: Hits) -> tuple[Array, Array, Array]:
+        """Where hits start and end that stand as one value, and their marks: `close` and
+        `_as_written` of each."""
+        last = hits.first + hits.count - 1
+        starts, ends = tokens.starts[hits.first], tokens.ends[last]
+        digits = _within(figures(tokens.codes), starts, ends)
+        letters = _within(tokens.ends - tokens.starts, hits.first, last + 1)
+        stand = tokens.close(hits.first, last)
+        numbers = np.flatnonzero(stand & (digits == letters))
+        begins = starts[numbers], np.maximum(starts[numbers] - 1, 0)
+        as_written = [self.marks(tokens.characters(one, ends[numbers])) & STRICT for one in begins]
+        stand[numbers] = (as_written[0] | as_written[1]) != 0
+        starts, ends, marks = starts[stand], ends[stand], hits.marks[stand]
+        plus = (starts > 0) & (tokens.codes[starts - 1] == ord("+"))
+        return starts - plus, ends, marks
 
     def _find_words(self, folded: str) -> Iterator[Found]:
         """The same for one short text without numpy."""
@@ -380,7 +390,7 @@ class Index:
                     continue
                 start, end = part[0][0], part[-1][1]
                 start -= folded[start - 1 : start] == "+"
-                yield Found(start=start, end=end, domain=domain)
+                yield Found(start, end, domain)
 
     def _find_runs(self, folded: str) -> Iterator[Found]:
         """The same in running text."""
@@ -392,7 +402,7 @@ class Index:
                         continue
                     domain = self.domain(self._marks_of(characters(folded[start:end])))
                     if domain is not None:
-                        yield Found(start=start, end=end, domain=domain)
+                        yield Found(start, end, domain)
 
     def _begins(self, gram: str) -> tuple[int, ...]:
         """Whether a value in running text may begin with these characters: 2 or GRAM of them. A
@@ -428,13 +438,6 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
             held, size = [], 0
     if held:
         yield held
-
-
-def _put(found: list[list[Found]], ends: Array, start: int, end: int, domain: str) -> None:
-    """Into the list of the text that it stands in."""
-    text = int(np.searchsorted(ends, start, side="right"))
-    before = int(ends[text - 1]) if text else 0
-    found[text].append(Found(start=max(start - before, 0), end=end - before, domain=domain))
 
 
 def _is_number(folded: str, spans: list[tuple[int, int]]) -> bool:
@@ -503,6 +506,9 @@ def close(text: str, spans: list[tuple[int, int]]) -> bool:
 
 
 def apart(found: list[Found]) -> list[Found]:
+    """Where two overlap the longer one stays; in the order of the text."""
+    if len(found) < 2:
+        return found
     found.sort(key=lambda one: (one.start, one.start - one.end))
     kept: list[Found] = []
     for one in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from sandbox.errors import ConfigError
@@ -17,7 +17,7 @@ from sandbox.masking.rules import Rule, Tree
 from sandbox.masking.strategies import Function, Tools, make
 from sandbox.masking.subset import ROWS, Links, Values, loose, starts
 from sandbox.masking.suggest import suggest
-from sandbox.masking.tables import Table
+from sandbox.masking.tables import Table, Texts
 from sandbox.masking.tokens import characters, fold, phrase
 from sandbox.masking.trees import Walker
 from sandbox.model import Dataset, Entry, FileEntry, Point, Start
@@ -173,7 +173,7 @@ class PolicyMask:
             self._told(name, note)
         return made.expressions
 
-    def texts(self, table: Dataset) -> Mapping[str, Callable[[str], str | None]]:
+    def texts(self, table: Dataset) -> Mapping[str, Texts]:
         return self._table(table).texts
 
     def where(self, table: Dataset) -> str:
@@ -216,37 +216,40 @@ class PolicyMask:
 
     # --- records --------------------------------------------------------------------------------
 
-    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
+    def documents(
+        self, collection: str, documents: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
         if self.links.active:
-            followed = self.links.document(collection, document)
-            if followed is None:
-                return None
-            document = followed
+            followed = [self.links.document(collection, one) for one in documents]
+            documents = [one for one in followed if one is not None]
         walker = self._collections.get(collection)
         if walker is None:
             walker = self._collections[collection] = self._walker(f"mongo.{collection}", Tree())
-        return walker.document(document)
+        return walker.documents(documents)
 
-    def point(self, collection: str, point: Point) -> Point | None:
+    def points(self, collection: str, points: Sequence[Point]) -> list[Point]:
         if self.links.active:
-            followed = self.links.point(point)
-            if followed is None:
-                return None
-            point = followed
-        self._points += 1
-        vector: Any = point.vector
-        if isinstance(vector, Mapping) and "indices" not in vector:
-            made: Any = {name: self._vector(name, one) for name, one in vector.items()}
-            vector = {name: one for name, one in made.items() if one is not None}
-        elif vector is not None:
-            vector = self._vector("", vector)
-        identity = point.id
+            points = [one for one in map(self.links.point, points) if one is not None]
+        self._points += len(points)
+        payloads = self._payload.documents(point.payload for point in points)
+        return [
+            Point(id=self._point_id(point.id), vector=self._vectors_of(point.vector), payload=made)
+            for point, made in zip(points, payloads, strict=True)
+        ]
+
+    def _point_id(self, identity: Any) -> Any:
         rule = self._policy.point_id
         if rule is None:
             self._told("qdrant.id", 'suggested: id = "keep"')
         elif not rule.keeps:
-            identity = make(rule, self._tools)(identity)
-        return Point(id=identity, vector=vector, payload=self._payload.document(point.payload))
+            return make(rule, self._tools)(identity)
+        return identity
+
+    def _vectors_of(self, vector: Any) -> Any:
+        if isinstance(vector, Mapping) and "indices" not in vector:
+            made = {name: self._vector(name, one) for name, one in vector.items()}
+            return {name: one for name, one in made.items() if one is not None}
+        return None if vector is None else self._vector("", vector)
 
     def _vector(self, name: str, vector: Any) -> Any:
         function: Function | None = self._vectors.get(name)
@@ -257,9 +260,12 @@ class PolicyMask:
             return None
         return function(vector)
 
-    def entry(self, entry: Entry) -> Entry | None:
-        followed = self.links.entry(entry) if self.links.active else entry
-        return None if followed is None else self._keys.entry(followed)
+    def entries(self, entries: Sequence[Entry]) -> list[Entry | None]:
+        if not self.links.active:
+            return self._keys.entries(entries)
+        followed = [self.links.entry(one) for one in entries]
+        made = iter(self._keys.entries([one for one in followed if one is not None]))
+        return [None if one is None else next(made) for one in followed]
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
         if self.links.active and not self.links.file(directory, file):

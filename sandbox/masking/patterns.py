@@ -70,8 +70,10 @@ def masker(
         if found is None:
             return None
         return "".join(
-            part if function is None else function(part)
-            for part, function in zip(found.groups(), places, strict=True)
+            [
+                part if function is None else function(part)
+                for part, function in zip(found.groups(), places, strict=True)
+            ]
         )
 
     return masked

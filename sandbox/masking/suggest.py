@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sandbox.masking.strategies.texts import SHAPES
+from sandbox.masking.strategies.texts import shape_of
 
 _BY_NAME = (
     ("email", r"e?mail"),
@@ -31,9 +31,9 @@ _BY_NAME = (
 def suggest(name: str, value: Any = None) -> str:
     """A strategy's name."""
     if isinstance(value, str):
-        match = SHAPES.fullmatch(value.strip())
-        if match and match.lastgroup:
-            return match.lastgroup
+        shape = shape_of(value.strip())
+        if shape:
+            return shape
     for strategy, pattern in _BY_NAME:
         if re.search(pattern, name.removesuffix("[]"), re.IGNORECASE):
             return strategy
@@ -48,7 +48,7 @@ def shown(part: str) -> str:
     if part.isascii() and part.isalpha() and part.islower():
         return part
     stem, dot, ending = part.rpartition(".")
-    if dot and stem and ending.isalnum() and len(ending) <= 5 and not SHAPES.fullmatch(part):
+    if dot and stem and ending.isalnum() and len(ending) <= 5 and not shape_of(part):
         return f"{shown(stem)}.{ending}"
     kind = suggest("", part)
     return "*" if kind in ("keep", "text", "redact") else f"{{{kind}}}"

@@ -13,7 +13,7 @@ from sandbox.masking import pgtext, sql
 from sandbox.masking.leaks import SEARCHED, Originals
 from sandbox.masking.pseudonyms import FORMS, FROM_LISTS
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
-from sandbox.masking.strategies import Tools, make
+from sandbox.masking.strategies import STRATEGIES, Tools, make, many
 from sandbox.masking.strategies.names import fitting
 from sandbox.masking.suggest import suggest
 from sandbox.masking.tokens import coded
@@ -21,6 +21,7 @@ from sandbox.masking.trees import Node, Walker
 from sandbox.model import Dataset, Field
 
 Text = Callable[[str], str | None]
+Texts = Callable[[Sequence[str]], Sequence[str | None]]  # of one column, row by row
 Told = Callable[[str, str], None]
 MOST = 20_000  # values of a column whose pseudonyms are made to be known
 
@@ -33,7 +34,7 @@ class Table:
     ) -> None:
         self.place, self._rows = f"postgres.{dataset.name}", dataset.rows
         self.expressions: dict[str, str] = {}
-        self.texts: dict[str, Text] = {}
+        self.texts: dict[str, Texts] = {}
         self.noted: dict[str, tuple[Rule, Field]] = {}
         self.unique: dict[str, str] = {}
         self.uncovered: dict[str, str] = {}
@@ -45,6 +46,12 @@ class Table:
         for field in dataset.fields:
             if not field.generated:
                 self._column(field, tree.get(field.name) or tree.children.get(DEEP))
+        self.texts = dict(sorted(self.texts.items(), key=lambda one: self._last(one[0])))
+
+    def _last(self, column: str) -> int:
+        """Free text comes last: the values beside it are known by then."""
+        known = STRATEGIES.get(self._strategies[column])
+        return 2 if known is not None and known.late else self._strategies[column] == "json"
 
     def _missing(self, dataset: Dataset, tree: Tree) -> None:
         known = {field.name for field in dataset.fields}
@@ -88,7 +95,8 @@ class Table:
         self._strategies[field.name] = rule.strategy
         expression = sql.expression(rule, field)
         if expression is None:
-            self.texts[field.name] = self._text(field, make(rule, self._tools, sql.limits(field)))
+            function = make(rule, self._tools, sql.limits(field))
+            self.texts[field.name] = lambda values: list(map(_text, many(function, values)))
             return
         self.expressions[field.name] = expression
         self._note_later(field, rule)
@@ -101,8 +109,9 @@ class Table:
         self._strategies[field.name] = rule.strategy
         expression = sql.elements(rule, field)
         if expression is None:
-            function = self._text(field, make(rule, self._tools))
-            self.texts[field.name] = pgtext.over_elements(function)
+            function = make(rule, self._tools)
+            over = pgtext.over_elements(_over(function))
+            self.texts[field.name] = lambda values: list(map(over, values))
             return
         self.expressions[field.name] = expression
         self._note_later(field, rule)
@@ -125,14 +134,16 @@ class Table:
             if rule.strategy in FORMS:
                 sql.refuse_type(rule, one)
             function = make(rule, self._tools, sql.limits(one))
-            functions.append(None if rule.keeps else self._text(one, function))
+            functions.append(None if rule.keeps else _over(function))
         for name, part in held.children.items():
             if name not in {*dict(field.parts), ANY}:
                 where = next(iter(part.rules())).where
                 raise ConfigError(f"{field.name} has no field {name}", where=where)
         self._strategies.setdefault(field.name, "composite")
         over = pgtext.over_fields(functions)
-        self.texts[field.name] = pgtext.over_elements(over) if listed else over
+        if listed:
+            over = pgtext.over_elements(over)
+        self.texts[field.name] = lambda values: list(map(over, values))
 
     def _note_later(self, field: Field, rule: Rule) -> None:
         if rule.strategy in SEARCHED | FROM_LISTS:
@@ -140,13 +151,6 @@ class Table:
             plain = sql.plain(rule, field)
             if field.unique and plain is not None:
                 self.unique[field.name] = plain
-
-    def _text(self, field: Field, function: Callable[[Any], Any]) -> Text:
-        def masked(value: str) -> str | None:
-            made = function(value)
-            return made if made is None or isinstance(made, str) else str(made)
-
-        return masked
 
     def _json(self, field: Field, tree: Tree) -> None:
         place = f"{self.place}.{field.name}"
@@ -159,9 +163,9 @@ class Table:
         self._nodes += walker.nodes
         self._strategies.setdefault(field.name, "json")
 
-        def masked(value: str) -> str | None:
-            made = walker.json(walker.root, value, "")
-            if made is None:
+        def masked(values: Sequence[str]) -> list[str | None]:
+            made = walker.jsons(walker.root, values, "")
+            if None in made:
                 uncovered("", "not JSON")
             return made
 
@@ -231,6 +235,14 @@ class Table:
                 name = f"{self.place}: {node.rule.strategy} in JSON"
                 found[name] = found.get(name, 0) + node.count
         return found
+
+
+def _text(made: Any) -> str | None:
+    return made if made is None or isinstance(made, str) else str(made)
+
+
+def _over(function: Callable[[Any], Any]) -> Text:
+    return lambda value: _text(function(value))
 
 
 def _suggested(field: Field) -> str:

@@ -26,6 +26,7 @@ TOKEN = re.compile(rf"[{UNSPACED_RANGES}]+|[^\W_{UNSPACED_RANGES}]+")
 CJK = re.compile(f"[{UNSPACED_RANGES}]")
 WORD, UNSPACED = 1, 2  # kinds of characters; all others stand between words
 ASCII = 128
+LONGEST_GAP = 3  # characters between two words of one value
 EVERY = 0x110000  # code points
 FIRST = 1 << 18  # powers that are made at first: enough for a window
 _BITS = (1 << 64) - 1
@@ -157,6 +158,18 @@ class Tokens:
     def sequences(self, first: Array, count: Array | int) -> Array:
         """Of so many words from each of these on."""
         found: Array = (self._whole[first + count] - self._whole[first]) * self._down[first]
+        return found
+
+    def close(self, first: Array, last: Array) -> Array:
+        """Whether nothing but a few separators stands between the words from first to last, and no
+        end of a line or field. See `known.close`."""
+        gaps = self.starts[1:] - self.ends[:-1]
+        controls = np.concatenate(
+            ([0], np.cumsum((self.codes < 32) | (self.codes == 127), dtype=np.int32))
+        )
+        wide = (gaps > LONGEST_GAP) | (controls[self.starts[1:]] != controls[self.ends[:-1]])
+        sums = np.concatenate(([0], np.cumsum(wide, dtype=np.int32)))
+        found: Array = sums[last] == sums[first]
         return found
 
 

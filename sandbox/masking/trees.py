@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
-from sandbox.masking.strategies import STRATEGIES, Function, Tools, make
+from sandbox.masking.strategies import STRATEGIES, Function, Tools, make, many, of_text
 from sandbox.masking.strategies.fixed import redacted
 
 Uncovered = Callable[[str, Any], None]  # (path, a value that was met: to suggest a rule by)
-Later = list[tuple[Any, Any, "Node", Any]]
+NO_JSON = object()
 
 
 class Node:
     """One path's rule, ready to run."""
 
-    __slots__ = ("any", "children", "count", "deep", "function", "items", "keep", "late", "rule",
-                 "subject")  # fmt: skip
+    __slots__ = ("any", "children", "count", "deep", "drops", "function", "inside", "items", "keep",
+                 "late", "of_text", "rule", "subject", "vector")  # fmt: skip
 
     def __init__(self, tree: Tree, tools: Tools, nodes: list[Node]) -> None:
         rule = tree.rule
@@ -34,22 +34,55 @@ class Node:
         self.function: Function | None = None
         self.late = False
         self.subject: tuple[str, ...] | None = None
+        self.of_text: Callable[[str], Any] | None = None
+        self.vector = self.drops = False
         if rule is not None and not rule.keeps:
             self.function = make(rule, tools)
             known = STRATEGIES.get(rule.strategy)
             self.late = known is not None and known.late
             subject = rule.option("subject")
             self.subject = tuple(subject.split(".")) if subject else None
+            self.vector = rule.strategy == "vector"
+            self.drops = rule.strategy in ("null", "redact")
+            if not self.late and not self.subject:
+                self.of_text = of_text(self.function)
         nodes.append(self)
         made = {part: Node(child, tools, nodes) for part, child in tree.children.items()}
         self.items: Node | None = made.pop(ITEMS, None)
         self.deep: Node | None = made.pop(DEEP, None)
         self.any: Node | None = made.pop(ANY, None)
         self.children: dict[str, Node] = made
+        whole = self.deep is not None and not made  # what is below is kept or dropped unread
+        self.inside = self.function is None and not self.keep and self.inner and not whole
 
     @property
     def inner(self) -> bool:
         return bool(self.children or self.items or self.deep or self.any)
+
+
+class Later:
+    """What waits until all of a batch was seen: free text, so that the values beside it are known
+    by then, and the JSON that it stands in."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[Any, Any, Node, str]] = []  # (holder, place in it, rule, text)
+        self.jsons: list[tuple[Any, Any, Any, bool]] = []  # (holder, place, value, as bytes)
+
+    def finish(self) -> None:
+        """Every text of one rule at once."""
+        groups: dict[Function, list[tuple[Any, Any, Node, str]]] = {}
+        for one in self.texts:
+            node = one[2]
+            node.count += 1
+            assert node.function is not None
+            groups.setdefault(node.function, []).append(one)
+        for function, group in groups.items():
+            made = many(function, [text for _, _, _, text in group])
+            for (holder, place, _, _), text in zip(group, made, strict=True):
+                holder[place] = text
+        for holder, place, value, as_bytes in reversed(self.jsons):  # the innermost came last
+            text = write_json(value)
+            holder[place] = text.encode() if as_bytes else text
 
 
 class Walker:
@@ -69,64 +102,68 @@ class Walker:
         return deep is not None and deep.keep and not self.root.children
 
     def document(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        later: Later = []
-        made = self._fields(self.root, document, "", document, later)
-        self._finish(later)
+        return self.documents([document])[0]
+
+    def documents(self, documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        later = Later()
+        made = [self.begin(one, later) for one in documents]
+        later.finish()
         return made
+
+    def begin(self, document: Mapping[str, Any], later: Later) -> dict[str, Any]:
+        """A document whose free text stands open until `later` is finished."""
+        return self._fields(self.root, document, "", document, later)
 
     def value(self, node: Node, value: Any, path: str) -> Any:
         """One value below `node`, of whatever type."""
-        later: Later = []
+        later = Later()
         made = self._any(node, value, path, value, later)
-        self._finish(later)
+        later.finish()
         return made
-
-    def _finish(self, later: Later) -> None:
-        """Free text comes last: the values beside it are known by then."""
-        for holder, place, node, value in later:
-            node.count += 1
-            assert node.function is not None
-            holder[place] = node.function(value)
 
     def _fields(
         self, node: Node, document: Mapping[str, Any], path: str, root: Any, later: Later
     ) -> dict[str, Any]:
         out: dict[str, Any] = {}
-        get = node.children.get
+        get, deep = node.children.get, node.deep
+        other = node.any or deep
         for key, value in document.items():
-            child = get(key) or node.any or node.deep
+            child = get(key) or other
             if child is None:
                 made = self._unknown(f"{path}.{key}" if path else str(key), value)
                 if made is not None:
                     out[key] = made
             elif value is None:
                 out[key] = None
-            elif child.keep and (child is node.deep or not isinstance(value, (dict, list))):
+            elif child.keep and (child is deep or not isinstance(value, (dict, list))):
                 out[key] = value
+            elif child.of_text is not None and type(value) is str:
+                child.count += 1
+                out[key] = child.of_text(value)
             elif child.late and isinstance(value, str):
                 out[key] = None  # holds the place
-                later.append((out, key, child, value))
-            elif child.function is not None and type(value) is str and child.subject is None:
-                child.count += 1
-                out[key] = child.function(value)
+                later.texts.append((out, key, child, value))
             else:
                 below = f"{path}.{key}" if path else str(key)
-                out[key] = self._any(child, value, below, root, later)
+                if child.inside and isinstance(value, (str, bytes)):
+                    self._inside(child, value, below, out, key, later)
+                else:
+                    out[key] = self._any(child, value, below, root, later)
         return out
 
     def _any(self, node: Node, value: Any, path: str, root: Any, later: Later) -> Any:
         if node.deep is not None and not node.children:
             return self._deep(node.deep, value)
-        if isinstance(value, dict) and not (node.rule and node.rule.strategy == "vector"):
-            if node.function is not None and node.rule and node.rule.strategy in ("null", "redact"):
+        if isinstance(value, dict) and not node.vector:
+            if node.drops:
                 return self._deep(node, value)
             return self._fields(node, value, path, root, later)
-        if isinstance(value, list) and not (node.rule and node.rule.strategy == "vector"):
+        if isinstance(value, list) and not node.vector:
             return self._elements(node, value, path, root, later)
         if node.keep or value is None:
             return value
         if node.function is None:
-            return self._inside_text(node, value, path)
+            return self._unknown(path, value)
         node.count += 1
         if node.subject is not None:
             return node.function(value, _lookup(root, node.subject))  # type: ignore[call-arg]
@@ -141,42 +178,66 @@ class Walker:
     def _elements(self, node: Node, values: list[Any], path: str, root: Any, later: Later) -> Any:
         child = node.items
         if child is None:
-            if node.function is not None and node.rule and node.rule.strategy in ("null", "redact"):
+            if node.drops:
                 return self._deep(node, values)
             return self._unknown(f"{path}[]", values[0]) or [] if values else values
+        return self._listed(child, values, f"{path}[]", root, later)
+
+    def _listed(
+        self, child: Node, values: Iterable[Any], below: str, root: Any, later: Later
+    ) -> list[Any]:
         out: list[Any] = []
-        below = f"{path}[]"
         for value in values:
             if child.keep and not isinstance(value, (dict, list)):
                 out.append(value)
+            elif child.of_text is not None and type(value) is str:
+                child.count += 1
+                out.append(child.of_text(value))
             elif child.late and isinstance(value, str):
-                later.append((out, len(out), child, value))
+                later.texts.append((out, len(out), child, value))
                 out.append(None)
+            elif child.inside and isinstance(value, (str, bytes)):
+                out.append(None)
+                self._inside(child, value, below, out, len(out) - 1, later)
             else:
                 out.append(self._any(child, value, below, root, later))
         return out
 
-    def _inside_text(self, node: Node, value: Any, path: str) -> Any:
+    def _inside(
+        self, node: Node, value: str | bytes, path: str, holder: Any, place: Any, later: Later
+    ) -> None:
         """Rules below a text are rules for the JSON in it."""
-        if node.inner and isinstance(value, (str, bytes)):
-            made = self.json(node, value, path)
-            if made is not None:
-                return made if isinstance(value, str) else made.encode()
-        return self._unknown(path, value)
+        made = self.begin_json(node, value, path, later)
+        if made is NO_JSON:
+            holder[place] = self._unknown(path, value)
+        else:
+            holder[place] = None
+            later.jsons.append((holder, place, made, isinstance(value, bytes)))
+
+    def begin_all(self, node: Node, values: Iterable[Any], later: Later) -> list[Any]:
+        """Values of one place, as elements of an array are."""
+        return self._listed(node, values, "", None, later)
 
     def json(self, node: Node, text: str | bytes, path: str) -> str | None:
         """A JSON text masked below `node`; None when it is no JSON."""
+        return self.jsons(node, [text], path)[0]
+
+    def jsons(self, node: Node, texts: Iterable[str | bytes], path: str) -> list[str | None]:
+        """The same of many texts."""
+        later = Later()
+        made = [self.begin_json(node, text, path, later) for text in texts]
+        later.finish()
+        return [None if one is NO_JSON else write_json(one) for one in made]
+
+    def begin_json(self, node: Node, text: str | bytes, path: str, later: Later) -> Any:
+        """What the text says, masked but for its free text; NO_JSON when it is none."""
         try:
             parsed = parse_json(text)
         except ValueError:
-            return None
-        later: Later = []
+            return NO_JSON
         if isinstance(parsed, dict):
-            made: Any = self._fields(node, parsed, path, parsed, later)
-        else:
-            made = self.value(node, parsed, path)
-        self._finish(later)
-        return write_json(made)
+            return self._fields(node, parsed, path, parsed, later)
+        return self._any(node, parsed, path, parsed, later)
 
     def _unknown(self, path: str, value: Any) -> Any:
         """Told, and gone; with `unknown = "redact"` only its type stays."""

@@ -136,7 +136,7 @@ def _look_at(
     elif kind == "qdrant":
         seen.payload, seen.vectors = folded(gather.leaves), gather.vectors
     elif kind == "redis":
-        seen.keys = key_groups(gather.entries, _people(seen))
+        seen.keys = key_groups(gather.seen, _people(seen))
     else:
         seen.files[dataset.name] = _files(source, cut, dataset, gather, seen, mask)
 
@@ -178,7 +178,7 @@ def _table(
                 add_column(fields[name], value, leaves)
                 if name in texts:
                     with suppress(ConfigError):
-                        texts[name](value)
+                        texts[name]([value])
     if count < wanted:
         seen.whole.add(f"postgres.{dataset.name}")
     return folded(leaves)

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from sandbox.contract import Mask
+from sandbox.contract import Documents, Mask
 from sandbox.masking.subset import Links, Target, Values
 from sandbox.model import Dataset, Entry, FileEntry, Point
+
+T = TypeVar("T")
 
 
 def each(written: Mapping[str, str], links: Links) -> dict[str, Links]:
@@ -45,22 +47,22 @@ class Watched:
     @property
     def dangling(self) -> dict[str, int]:
         """Records by link, where there are any."""
-        return dict(sorted(self._counts.items()))
+        return {name: count for name, count in sorted(self._counts.items()) if count}
 
-    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
-        self._note("mongo", lambda one: one.document(collection, document) == document)
-        return self._mask.document(collection, document)
+    def documents(self, collection: str, documents: Documents) -> Documents:
+        self._note("mongo", documents, lambda link, one: link.document(collection, one) == one)
+        return self._mask.documents(collection, documents)
 
-    def point(self, collection: str, point: Point) -> Point | None:
-        self._note("qdrant", lambda one: _same_payload(one.point(point), point))
-        return self._mask.point(collection, point)
+    def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
+        self._note("qdrant", points, lambda link, one: _same_payload(link.point(one), one))
+        return self._mask.points(collection, points)
 
-    def entry(self, entry: Entry) -> Entry | None:
-        self._note("redis", lambda one: one.entry(replace(entry)) == entry)
-        return self._mask.entry(entry)
+    def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]:
+        self._note("redis", entries, lambda link, one: link.entry(replace(one)) == one)
+        return self._mask.entries(entries)
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
-        self._note("files", lambda one: one.file(directory, file))
+        self._note("files", [file], lambda link, one: link.file(directory, one))
         return self._mask.file(directory, file)
 
     def content(self, directory: str, file: FileEntry, stream: IO[bytes]) -> Iterator[bytes]:
@@ -70,13 +72,14 @@ class Watched:
         """Bytes that nobody looks at cannot be counted."""
         return dataset.store not in self._stores and self._mask.keeps(dataset)
 
-    def _note(self, store: str, whole: Any) -> None:
+    def _note(self, store: str, records: Sequence[T], whole: Callable[[Links, T], bool]) -> None:
         if store not in self._stores:
             return
-        for name, one in self._links.items():
-            if one.links[0].store == store and not whole(one):
+        for name, link in self._links.items():
+            if link.links[0].store == store:
+                loose = sum(not whole(link, one) for one in records)
                 with self._lock:
-                    self._counts[name] += 1
+                    self._counts[name] += loose
 
 
 def _same_payload(made: Point | None, point: Point) -> bool:

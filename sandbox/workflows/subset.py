@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from sandbox.contract import Subsetting
+from sandbox.contract import Documents, Subsetting
 from sandbox.errors import ConfigError
 from sandbox.masking.keep import Keep
 from sandbox.masking.mask import PolicyMask
@@ -64,14 +64,15 @@ class Followed(Keep):
     def __init__(self, mask: PolicyMask) -> None:
         self._mask, self._links = mask, mask.links
 
-    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
-        return self._links.document(collection, document)
+    def documents(self, collection: str, documents: Documents) -> Documents:
+        followed = [self._links.document(collection, one) for one in documents]
+        return [one for one in followed if one is not None]
 
-    def point(self, collection: str, point: Point) -> Point | None:
-        return self._links.point(point)
+    def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
+        return [one for one in map(self._links.point, points) if one is not None]
 
-    def entry(self, entry: Entry) -> Entry | None:
-        return self._links.entry(entry)
+    def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]:
+        return [self._links.entry(one) for one in entries]
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
         return self._mask.file(directory, file)

@@ -21,13 +21,7 @@ from sandbox.masking.keep import KEEP, Keep
 from sandbox.model import KINDS, Dataset, Entry, FileEntry, Kind, Marker, Point
 from sandbox.report import silent
 from tests.contract.copy_worlds import Copied, copied, copied_on, dedicated
-
-
-class Decoded(Keep):
-    """Keeps every value but says that it does not: what is masked goes this way."""
-
-    def keeps(self, dataset: Dataset) -> bool:
-        return False
+from tests.contract.decoded import Decoded
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -43,6 +43,7 @@ from sandbox.stores.mongo import Source, design, dumping, reading, source, writi
 from sandbox.stores.mongo.session import LOSSLESS, MARKER, NEW, OLD, marker_document
 from sandbox.stores.mongo.swapping import Swapper
 from tests.contract.conftest import RECIPES
+from tests.contract.decoded import Decoded
 from tests.contract.mongo_world import OURS, World, isolated
 
 MIB = 1 << 20
@@ -61,13 +62,6 @@ class Commands(monitoring.CommandListener):
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
-
-
-class Typed(Keep):
-    """Keeps every value but says that it does not: documents are decoded and encoded."""
-
-    def keeps(self, dataset: Dataset) -> bool:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +189,7 @@ def shape(base: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
 # --- the same again ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mask", [Keep(), Typed()], ids=["raw", "decoded"])
+@pytest.mark.parametrize("mask", [Keep(), Decoded()], ids=["raw", "decoded"])
 def test_a_copy_is_the_same_and_comes_back(world: World, mask: Any) -> None:
     fill(world)
     before = content(world.production), shape(world.production)
@@ -283,7 +277,7 @@ def test_many_documents_in_many_batches(world: World, monkeypatch: pytest.Monkey
     monkeypatch.setattr(source, "BATCH_ROWS", 300)
     rows = [{"_id": n, "n": n} for n in range(5_000)]
     world.production["many"].insert_many(rows)
-    world.load(mask=Typed())
+    world.load(mask=Decoded())
     assert list(world.playground["many"].find().sort("_id")) == rows
 
 
@@ -291,7 +285,7 @@ def test_dates_that_python_has_no_word_for_pass_through_a_mask() -> None:
     """The stand-in stores none of them; the real server does."""
     dates = [DatetimeMS(n) for n in (-(2**63), -62135596800001, -1, 253402300800000, 2**63 - 1)]
     data = b"".join(bson.encode({"_id": n, "d": date}) for n, date in enumerate(dates))
-    assert source.masked(data, "c", Typed()) == (len(dates), data)
+    assert source.masked(data, "c", Decoded()) == (len(dates), data)
 
 
 # --- several cursors ---------------------------------------------------------------------------
@@ -302,7 +296,7 @@ def listener() -> Commands:
     return Commands()
 
 
-@pytest.mark.parametrize("mask", [Keep(), Typed()], ids=["raw", "decoded"])
+@pytest.mark.parametrize("mask", [Keep(), Decoded()], ids=["raw", "decoded"])
 def test_a_large_collection_is_read_by_several_cursors(
     world: World, monkeypatch: pytest.MonkeyPatch, listener: Commands, mask: Any
 ) -> None:
@@ -472,11 +466,8 @@ def test_what_the_stand_in_cannot_index_is_said_as_the_server_says_it() -> None:
 # --- masked --------------------------------------------------------------------------------------
 
 
-class Renamed(Keep):
+class Renamed(Decoded):
     """Every name becomes another, and odd documents stay behind."""
-
-    def keeps(self, dataset: Dataset) -> bool:
-        return False
 
     def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any] | None:
         if document["_id"] % 2:

@@ -14,9 +14,10 @@ import pytest
 
 from sandbox.contract import Access
 from sandbox.errors import ConfigError, Refused, SnapshotBroken, Unreachable
-from sandbox.masking.keep import KEEP, Keep
+from sandbox.masking.keep import KEEP
 from sandbox.model import Dataset, Endpoint, Identity, Marker, Point, QdrantSpace, Role
 from sandbox.stores.qdrant import Admin, Source, Store, batches, markers, rest, token
+from tests.contract.decoded import Decoded
 
 OURS = Marker(project="demo", environment="playground", snapshot="s1")
 VECTORS = {
@@ -242,7 +243,7 @@ def test_the_stream_holds_plain_text(place: Place) -> None:
     assert all(orjson.loads(line)["count"] for line in stream.splitlines())
 
 
-class Renamed(Keep):
+class Renamed(Decoded):
     """Masks a payload, drops a point, turns a vector."""
 
     def point(self, collection: str, point: Point) -> Point | None:
@@ -254,9 +255,6 @@ class Renamed(Keep):
         point.vector = np.asarray(point.vector[::-1], dtype=np.float32)
         self.seen = collection
         return point
-
-    def keeps(self, dataset: Dataset) -> bool:
-        return False
 
 
 def test_the_mask_sees_every_point(place: Place) -> None:

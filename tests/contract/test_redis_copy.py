@@ -17,6 +17,7 @@ from sandbox.masking.keep import Keep
 from sandbox.model import Dataset, Entry, Identity, Marker, RedisSpace
 from sandbox.stores.redis import Admin, Source, Store
 from sandbox.stores.redis.session import marker_text
+from tests.contract.decoded import Decoded
 from tests.contract.redis_world import PLAYGROUND, PRODUCTION, ROLES, World, isolated
 
 FAR = 4_070_908_800_123  # milliseconds: 2099, with a part of a second
@@ -26,13 +27,6 @@ FAR = 4_070_908_800_123  # milliseconds: 2099, with a part of a second
 def world(redis_server: Any) -> Iterator[World]:
     with isolated(redis_server) as made:
         yield made
-
-
-class Typed(Keep):
-    """Keeps every value but says that it does not: keys travel typed."""
-
-    def keeps(self, dataset: Dataset) -> bool:
-        return False
 
 
 def marker(snapshot: str = "s1") -> Marker:
@@ -136,7 +130,7 @@ def load(source: Source, store: Store, mask: Any, snapshot: str = "s1") -> int:
     return rows
 
 
-@pytest.mark.parametrize("mask", [Keep(), Typed()], ids=["raw", "typed"])
+@pytest.mark.parametrize("mask", [Keep(), Decoded()], ids=["raw", "typed"])
 def test_every_type_arrives_and_comes_back(world: World, mask: Any) -> None:
     fill(world.client, PRODUCTION.prefix)
     before = content(world.client, PRODUCTION.prefix)
@@ -166,7 +160,7 @@ def _copy_back(world: World) -> None:
     with source.cut() as cut:
         (dataset,) = source.datasets(cut)
         back.stage([dataset], b"")
-        back.write(dataset, (piece for _, piece in source.read(cut, dataset, Typed())))
+        back.write(dataset, (piece for _, piece in source.read(cut, dataset, Decoded())))
     back.finish(Marker(project="back", environment="playground"))
     back.swap()
     back.settle()
@@ -174,7 +168,7 @@ def _copy_back(world: World) -> None:
 
 
 def test_a_mask_sees_every_value_and_may_drop_a_key(world: World) -> None:
-    class Masking(Typed):
+    class Masking(Decoded):
         def entry(self, entry: Entry) -> Entry | None:
             if entry.key == b"secret":
                 return None
@@ -196,7 +190,7 @@ def test_a_key_that_expires_on_the_way_is_not_there(world: World) -> None:
     source, store = world.source(), world.store()
     with source.cut() as cut:
         (dataset,) = source.datasets(cut)
-        pieces = [piece for _, piece in source.read(cut, dataset, Typed())]
+        pieces = [piece for _, piece in source.read(cut, dataset, Decoded())]
     time.sleep(0.2)
     store.stage([dataset], b"")
     store.write(dataset, pieces)

@@ -97,7 +97,7 @@ def _escaped(text: str) -> str:
 
 
 def _functions(mask: PolicyMask, one: Dataset) -> dict[str, Any]:
-    found: dict[str, Any] = dict(mask.texts(one))
+    found: dict[str, Any] = {name: _of_one(many) for name, many in mask.texts(one).items()}
     tree = mask._policy.postgres[one.name]
     for field in one.fields:
         if field.name in mask.columns(one):
@@ -107,6 +107,10 @@ def _functions(mask: PolicyMask, one: Dataset) -> dict[str, Any]:
             function = make(rule, mask._tools, sql.limits(field))
             found[field.name] = _each(function) if node.rule is None else function
     return found
+
+
+def _of_one(many: Any) -> Any:
+    return lambda value: many([value])[0]
 
 
 def _each(function: Any) -> Any:
@@ -142,17 +146,18 @@ def mongo(mask: PolicyMask, world: World) -> Iterator[tuple[str, bytes]]:
     ):
         yield (
             f"mongo: {name}",
-            b"".join(encode(mask.document(name, document) or {}) for document in documents),
+            b"".join(map(encode, mask.documents(name, list(documents)))),
         )
 
 
 def qdrant(mask: PolicyMask, world: World) -> Iterator[tuple[str, bytes]]:
     ids, payloads, vectors = fill_qdrant.points(world, 1, world.video_count)
-    lines = []
-    for number, payload, vector in zip(ids, payloads, vectors, strict=True):
-        point = mask.point("", Point(id=number, vector=vector[:8].tolist(), payload=payload))
-        assert point is not None
-        lines.append(json.dumps(point.payload, ensure_ascii=False))
+    points = [
+        Point(id=number, vector=vector[:8].tolist(), payload=payload)
+        for number, payload, vector in zip(ids, payloads, vectors, strict=True)
+    ]
+    lines = [json.dumps(one.payload, ensure_ascii=False) for one in mask.points("", points)]
+    assert len(lines) == len(points)
     yield "qdrant: points", "\n".join(lines).encode()
 
 
@@ -184,7 +189,7 @@ def entries(world: World) -> Iterator[Entry]:
 def redis(mask: PolicyMask, world: World) -> Iterator[tuple[str, bytes]]:
     out: dict[str, list[bytes]] = defaultdict(list)
     for one in entries(world):
-        entry = mask.entry(one)
+        entry = mask.entries([one])[0]
         if entry is not None:
             out["redis: keys"].append(b"%s\0\0\0%s" % (entry.key, _flat(entry.value)))
     for name, parts in out.items():

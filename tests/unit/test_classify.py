@@ -183,7 +183,7 @@ def test_a_text_column_with_json_now_and_then() -> None:
 def test_binary_and_expired_values_do_not_stop_it() -> None:
     gather = Gather()
     for kind, value in [("string", b"\xff\xfe"), ("hash", [(b"\xff", b"\xfe")]), ("list", [])]:
-        gather.entry(Entry(key=f"k:{kind}".encode(), type=kind, value=value))
+        gather.entries([Entry(key=f"k:{kind}".encode(), type=kind, value=value)])
     assert gather.rows == 3
 
 

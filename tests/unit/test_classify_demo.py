@@ -100,16 +100,16 @@ def seen() -> Seen:
     for name, documents in (("chunks", fill_mongo.chunks), ("cache", fill_mongo.cache)):
         gather = Gather()
         for document in documents(WORLD):
-            gather.document(name, document)
+            gather.documents(name, [document])
         made.collections[name] = folded(gather.leaves)
     gather = Gather()
     for payload in fill_qdrant.points(WORLD, 1, 10)[1]:
-        gather.point("points", Point(id=1, vector=[0.5], payload=payload))
+        gather.points("points", [Point(id=1, vector=[0.5], payload=payload)])
     made.payload, made.vectors = folded(gather.leaves), gather.vectors
     gather = Gather()
     for entry in entries():
-        gather.entry(entry)
-    made.keys = key_groups(gather.entries, Known.of(made).knows)
+        gather.entries([entry])
+    made.keys = key_groups(gather.seen, Known.of(made).knows)
     for directory, files in (("output", fill_files.output), ("backup", fill_files.backup)):
         contents = {path: content for path, content, _ in files(WORLD)}
         kinds = {path: "symlink" if data is None else "file" for path, data in contents.items()}

@@ -36,12 +36,12 @@ def test_what_leads_nowhere_is_counted_and_passes() -> None:
     mask = watched("1", "2")
     for video in (1, 2, "2", 3, None, 4):
         document = {"_id": 1, "video_id": video}
-        assert mask.document("chunks", document) is document
-        assert mask.document("other", document) is document
+        assert mask.documents("chunks", [document])[0] is document
+        assert mask.documents("other", [document])[0] is document
     listed = {"results": [{"id": 1}, {"id": 9}, {"id": 10}]}
-    assert mask.document("cache", listed) == {"results": [{"id": 1}, {"id": 9}, {"id": 10}]}
+    assert mask.documents("cache", [listed])[0] == {"results": [{"id": 1}, {"id": 9}, {"id": 10}]}
     for video in (1, 7):
-        assert mask.point("points", Point(id=1, vector=[1.0], payload={"video_id": video}))
+        assert mask.points("points", [Point(id=1, vector=[1.0], payload={"video_id": video})])[0]
     for one in (
         entry(b"video:1", b""),
         entry(b"video:5", b""),
@@ -50,7 +50,7 @@ def test_what_leads_nowhere_is_counted_and_passes() -> None:
         entry(b"other:77", b""),  # its table is not looked at
     ):
         before = one.value
-        assert mask.entry(one) is one and one.value == before
+        assert mask.entries([one])[0] is one and one.value == before
     assert mask.dangling == {
         "mongo.cache.results[].id -> postgres.videos.id": 1,
         "mongo.chunks.video_id -> postgres.videos.id": 2,
@@ -62,11 +62,11 @@ def test_what_leads_nowhere_is_counted_and_passes() -> None:
 
 def test_nothing_is_counted_where_all_is_there_and_before_it_begins() -> None:
     mask = watched("1")
-    mask.document("chunks", {"video_id": 1})
+    mask.documents("chunks", [{"video_id": 1}])
     assert mask.dangling == {}
     policy = parse(POLICY, file="masking.toml")
     early = Watched(KEEP, each(policy.links, Links.of(policy)))
-    early.document("chunks", {"video_id": 99})
+    early.documents("chunks", [{"video_id": 99}])
     assert early.dangling == {}
 
 

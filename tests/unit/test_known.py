@@ -137,11 +137,11 @@ def test_what_is_doubtful_is_looked_for_once_more() -> None:
     full = PolicyMask(policy, key="0" * 64, originals=Originals(limit=2))
     documents = [{"name": f"person_{number:04d}"} for number in range(64)]
     for document in documents:
-        full.document("c", document)
+        full.documents("c", [document])
     (suspect,) = scan([b"x person_0050 y"], full.originals)
     assert suspect.rule == DOUBTFUL
     second = full.again([suspect.text, "never_seen"])
     for document in documents:
-        second.document("c", document)
+        second.documents("c", [document])
     assert [one.domain for one in second.originals.index.find(suspect.text)] == ["username"]
     assert second.originals.index.find("never_seen") == [] and len(second.originals) == 1

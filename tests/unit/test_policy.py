@@ -86,77 +86,77 @@ NEW = {
         "seen as bigint",
     ),
     "a path in JSON": (
-        lambda m: m.texts(table(ID, MAIL, DATA))["data"]('{"phone": "+44 20 7946 0018"}'),
+        lambda m: m.texts(table(ID, MAIL, DATA))["data"](['{"phone": "+44 20 7946 0018"}']),
         "postgres.people.data.phone",
         '"data.phone" = "phone"',
     ),
     "an element in JSON": (
-        lambda m: m.texts(table(ID, MAIL, DATA))["data"]('{"tags": [{"ip": "10.1.2.3"}]}'),
+        lambda m: m.texts(table(ID, MAIL, DATA))["data"](['{"tags": [{"ip": "10.1.2.3"}]}']),
         "postgres.people.data.tags[].ip",
         '"data.tags[].ip" = "ip"',
     ),
     "a field": (
-        lambda m: m.document("people", {"owner": {"phone": "+44 20 7946 0018"}}),
+        lambda m: m.documents("people", [{"owner": {"phone": "+44 20 7946 0018"}}]),
         "mongo.people.owner.phone",
         '"owner.phone" = "phone"',
     ),
     "a field in an array of documents": (
-        lambda m: m.document("people", {"friends": [{"mail": "a@b.cd"}, {"name": "Ann"}]}),
+        lambda m: m.documents("people", [{"friends": [{"mail": "a@b.cd"}, {"name": "Ann"}]}]),
         "mongo.people.friends[].name",
         '"friends[].name" = "person"',
     ),
     "an array where a scalar was": (
-        lambda m: m.document("people", {"nick": ["Ann"]}),
+        lambda m: m.documents("people", [{"nick": ["Ann"]}]),
         "mongo.people.nick[]",
         "suggested",
     ),
     "an object where a scalar was": (
-        lambda m: m.document("people", {"owner": {"mail": {"work": "a@b.cd"}}}),
+        lambda m: m.documents("people", [{"owner": {"mail": {"work": "a@b.cd"}}}]),
         "mongo.people.owner.mail.work",
         '"owner.mail.work" = "email"',
     ),
     "a collection": (
-        lambda m: m.document("news", {"text": "of Ann"}),
+        lambda m: m.documents("news", [{"text": "of Ann"}]),
         "mongo.news.text",
         '"text" = "text"',
     ),
     "a payload key": (
-        lambda m: m.point("", Point(id=1, vector=[1.0], payload={"by": {"mail": "a@b.cd"}})),
+        lambda m: m.points("", [Point(id=1, vector=[1.0], payload={"by": {"mail": "a@b.cd"}})]),
         "qdrant.payload.by.mail",
         '"by.mail" = "email"',
     ),
     "a vector": (
-        lambda m: m.point("", Point(id=1, vector={"face": [1.0]}, payload={})),
+        lambda m: m.points("", [Point(id=1, vector={"face": [1.0]}, payload={})]),
         "qdrant.vectors.face",
         "rotate",
     ),
     "a key": (
-        lambda m: m.entry(entry(b"mail:ann@x.com", "string", b"1")),
+        lambda m: m.entries([entry(b"mail:ann@x.com", "string", b"1")]),
         "redis.mail:{email}",
         'type = "string"',
     ),
     "another type of key": (
-        lambda m: m.entry(entry(b"user:ann", "string", b"1")),
+        lambda m: m.entries([entry(b"user:ann", "string", b"1")]),
         "redis.user:ann",
         "the policy has a rule for a hash",
     ),
     "a hash field": (
-        lambda m: m.entry(entry(b"user:ann", "hash", [(b"phone", b"+44 20 7946 0018")])),
+        lambda m: m.entries([entry(b"user:ann", "hash", [(b"phone", b"+44 20 7946 0018")])]),
         "redis.user:{username}.phone",
         "phone",
     ),
     "JSON in a hash field": (
-        lambda m: m.entry(entry(b"user:ann", "hash", [(b"detail", b'{"ip": "10.1.2.3"}')])),
+        lambda m: m.entries([entry(b"user:ann", "hash", [(b"detail", b'{"ip": "10.1.2.3"}')])]),
         "redis.user:{username}.detail.ip",
         "ip",
     ),
     "JSON in a list": (
-        lambda m: m.entry(entry(b"queue", "list", [b'{"name": "Ann"}'])),
+        lambda m: m.entries([entry(b"queue", "list", [b'{"name": "Ann"}'])]),
         "redis.queue.name",
         "person",
     ),
     "no JSON where JSON was": (
-        lambda m: m.entry(entry(b"queue", "list", [b"Ann"])),
+        lambda m: m.entries([entry(b"queue", "list", [b"Ann"])]),
         "redis.queue",
         "suggested",
     ),
@@ -194,12 +194,19 @@ def test_what_is_named_is_not_told() -> None:
     """The cases above fail for a reason: the same stores with nothing new in them tell nothing."""
     one = mask()
     one.columns(table(ID, MAIL, DATA))
-    one.texts(table(ID, MAIL, DATA))["data"]('{"mail": "a@b.cd", "tags": ["x"]}')
-    one.document("people", {"age": 3, "owner": {"mail": "a@b.cd"}, "extra": {"a": [{"b": 1}]}})
-    one.point("", Point(id=1, vector=[1.0], payload={"owner": {"mail": "a@b.cd"}}))
-    one.entry(entry(b"user:ann", "hash", [(b"mail", b"a@b.cd")]))
+    one.texts(table(ID, MAIL, DATA))["data"](['{"mail": "a@b.cd", "tags": ["x"]}'])
+    one.documents("people", [{"age": 3, "owner": {"mail": "a@b.cd"}, "extra": {"a": [{"b": 1}]}}])
+    one.points("", [Point(id=1, vector=[1.0], payload={"owner": {"mail": "a@b.cd"}})])
+    one.entries([entry(b"user:ann", "hash", [(b"mail", b"a@b.cd")])])
     one.file("output", file("ann/a.json"))
     content(one, "ann/a.json", b'{"mail": "a@b.cd"}')
+    assert dict(one.uncovered) == {}
+
+
+def test_what_is_kept_whole_is_never_read_as_json() -> None:
+    one = mask(POLICY.replace('"owner.mail" = "email"\n"friends', '"owner.**" = "keep"\n"friends'))
+    document = {"owner": "no JSON", "extra": '{"a": 1 }', "age": '{"b": 2 }'}
+    assert one.documents("people", [document]) == [document]
     assert dict(one.uncovered) == {}
 
 
@@ -209,9 +216,9 @@ def test_redact_is_the_only_other_choice() -> None:
         if act is not NEW["a directory"][0]:
             act(one)
     assert dict(one.uncovered) == {}
-    made = one.document("people", {"owner": {"phone": "+44 20 7946 0018", "mail": "a@b.cd"}})
+    made = one.documents("people", [{"owner": {"phone": "+44 20 7946 0018", "mail": "a@b.cd"}}])[0]
     assert made["owner"]["phone"] == "[redacted]"
-    assert one.entry(entry(b"mail:ann@x.com", "string", b"1")) is None
+    assert one.entries([entry(b"mail:ann@x.com", "string", b"1")])[0] is None
     assert one.file("output", file("ann/new.bin")) is None
 
 
@@ -263,8 +270,8 @@ def test_the_demo_policy_is_read() -> None:
 
 def test_the_receipt_counts_by_rule() -> None:
     one = mask()
-    one.document("people", {"owner": {"mail": "a@b.cd"}, "friends": [{"mail": "c@d.ef"}] * 2})
-    one.entry(entry(b"user:ann", "hash", [(b"mail", b"a@b.cd")]))
+    one.documents("people", [{"owner": {"mail": "a@b.cd"}, "friends": [{"mail": "c@d.ef"}] * 2}])
+    one.entries([entry(b"user:ann", "hash", [(b"mail", b"a@b.cd")])])
     assert dict(one.counts) == {
         "mongo.people: email": 3,
         "redis.user:{username}: email": 1,

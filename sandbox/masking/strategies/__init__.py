@@ -15,7 +15,7 @@ from sandbox.masking.strategies import (
     times,
     vectors,
 )
-from sandbox.masking.strategies.base import Function, Strategy, Tools, make, plugin
+from sandbox.masking.strategies.base import Function, Strategy, Tools, make, many, of_text, plugin
 
 STRATEGIES: dict[str, Strategy] = {
     **fixed.STRATEGIES,
@@ -27,4 +27,4 @@ STRATEGIES: dict[str, Strategy] = {
     **vectors.STRATEGIES,
 }
 
-__all__ = ["STRATEGIES", "Function", "Strategy", "Tools", "make", "plugin"]
+__all__ = ["STRATEGIES", "Function", "Strategy", "Tools", "make", "many", "of_text", "plugin"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,24 @@ from sandbox.masking.pseudonyms import FREE, Limits, Pseudonyms
 from sandbox.masking.rules import Rule
 
 Function = Callable[[Any], Any]
+
+
+class Together(ABC):
+    """A function that masks many texts at a fraction of what each costs alone."""
+
+    @abstractmethod
+    def __call__(self, value: Any) -> Any: ...
+
+    @abstractmethod
+    def many(self, texts: Sequence[str]) -> list[str]:
+        """The same of each text, in their order."""
+
+
+def many(function: Function, values: Sequence[Any]) -> list[Any]:
+    """Each value masked, at once where the function can; `Together` takes nothing but texts."""
+    if isinstance(function, Together):
+        return list(function.many(values))
+    return list(map(function, values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +102,21 @@ def _guarded(function: Function, rule: Rule) -> Function:
     return masked
 
 
-def over_text(function: Callable[[str], str]) -> Function:
-    """A function over text for values that may be bytes or numbers, too."""
+class OverText:
+    """A function over `text`, for values that may be bytes or numbers, too."""
 
-    def masked(value: Any) -> Any:
+    def __init__(self, text: Callable[[str], str]) -> None:
+        self.text = text
+
+    def __call__(self, value: Any) -> Any:
         if isinstance(value, str):
-            return function(value)
+            return self.text(value)
         if isinstance(value, bytes):
             text = value.decode("utf-8", "surrogateescape")
-            return function(text).encode("utf-8", "surrogateescape")
-        return function(str(value))
+            return self.text(text).encode("utf-8", "surrogateescape")
+        return self.text(str(value))
 
-    return masked
+
+def of_text(function: Function) -> Function:
+    """The same function where values are known to be texts: it need not ask."""
+    return function.text if isinstance(function, OverText) else function

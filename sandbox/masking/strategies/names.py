@@ -7,7 +7,7 @@ from typing import Any
 from sandbox.errors import ConfigError
 from sandbox.masking.pseudonyms import FORMS, FROM_LISTS, SHORTEST, Limits
 from sandbox.masking.rules import Rule
-from sandbox.masking.strategies.base import Function, Strategy, Tools, over_text
+from sandbox.masking.strategies.base import Function, OverText, Strategy, Tools
 
 LONGEST = 80  # characters: no pseudonym has more
 SHARED = FROM_LISTS | {"phone"}  # two values may get one pseudonym, as in life
@@ -37,19 +37,16 @@ def domain_function(domain: str, rule: Rule, tools: Tools, limits: Limits) -> Fu
     function = tools.made.get(place)
     if function is None:
         function = tools.made[place] = tools.pseudonyms.function(domain, wanted)
-    return _phone(function) if domain == "phone" else over_text(function)
+    return Phone(function) if domain == "phone" else OverText(function)
 
 
-def _phone(function: Any) -> Function:
+class Phone(OverText):
     """A number and its text agree."""
-    text = over_text(function)
 
-    def masked(value: Any) -> Any:
+    def __call__(self, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
-            return type(value)(function(str(value)).lstrip("+"))
-        return text(value)
-
-    return masked
+            return type(value)(self.text(str(value)).lstrip("+"))
+        return super().__call__(value)
 
 
 def _strategy(domain: str) -> Strategy:

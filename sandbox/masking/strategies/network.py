@@ -7,7 +7,7 @@ import re
 
 from sandbox.masking.pseudonyms import Limits
 from sandbox.masking.rules import Rule
-from sandbox.masking.strategies.base import Function, Strategy, Tools, over_text
+from sandbox.masking.strategies.base import Function, OverText, Strategy, Tools
 
 UNIT = {4: 1, 6: 2}  # bytes that are masked together: IPv4 by 8 bits, IPv6 by 16
 _ADDRESS = re.compile(r"\[?([0-9A-Fa-f:.]+)\]?((?:/\d+|:\d+)?)")
@@ -49,7 +49,7 @@ def _ip(rule: Rule, tools: Tools, limits: Limits) -> Function:
         masked = str(ipaddress.ip_address(masked_bytes(tools, address.packed)))
         return value.strip().replace(match[1], masked, 1)
 
-    return over_text(tools.pseudonyms.remember("ip", make))
+    return OverText(tools.pseudonyms.remember("ip", make))
 
 
 STRATEGIES = {"ip": Strategy(make=_ip)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 from sandbox.errors import ConfigError, Refused
@@ -78,11 +79,16 @@ def _over_numbers(change: Callable[[Any], Any], *, whole: bool = False) -> Funct
     return masked
 
 
+@cache
+def _unit(digits: int) -> Decimal:
+    return Decimal(1).scaleb(-digits)
+
+
 def rounded(value: Decimal, digits: int) -> Decimal:
     """As PostgreSQL rounds numeric: half away from zero."""
     if not value.is_finite():
         return value
-    made = value.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP)
+    made = value.quantize(_unit(digits), rounding=ROUND_HALF_UP)
     return abs(made) if made == 0 else made
 
 

@@ -3,71 +3,127 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.errors import ConfigError
-from sandbox.masking.known import Found, apart
+from sandbox.masking.known import DOUBTFUL, Found, apart
 from sandbox.masking.patterns import Template, masker, template
 from sandbox.masking.pseudonyms import HOST, Limits
 from sandbox.masking.rules import Rule
-from sandbox.masking.strategies.base import Function, Strategy, Tools, make, over_text
-
-Text = Callable[[str], str]
-# What looks like a person's value wherever it stands, known or not.
-SHAPES = re.compile(
-    r"(?P<email>[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)"
-    r"|(?P<ip>(?<![0-9A-Za-z.:])(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z]|\.\d)"
-    r"|(?<![0-9A-Za-z.:])(?:[0-9A-Fa-f]{1,4}:){2,7}:?(?:[0-9A-Fa-f]{1,4}:?)*[0-9A-Fa-f]{0,4}(?![0-9A-Za-z]))"
-    r"|(?P<phone>\+\d[\d ().-]{6,17}\d|\(\d{2,4}\) ?\d[\d .-]{4,12}\d"
-    r"|(?<![0-9A-Za-z.:-])0\d{1,4}[ -]\d[\d -]{4,12}\d)"
+from sandbox.masking.strategies.base import (
+    Function,
+    OverText,
+    Strategy,
+    Together,
+    Tools,
+    make,
 )
+
+# What looks like a person's value wherever it stands, known or not. Each begins with what is found
+# quickly; what must not stand before it is asked for after that.
+_HOST = re.compile(r"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_LOCAL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
+_PHONE = re.compile(
+    r"\+\d[\d ().-]{6,17}\d|\(\d{2,4}\) ?\d[\d .-]{4,12}\d"
+    r"|0(?<![0-9A-Za-z.:-]0)\d{1,4}[ -]\d[\d -]{4,12}\d"
+)
+_IPV4 = re.compile(r"\d(?<![0-9A-Za-z.:]\d)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?![0-9A-Za-z]|\.\d)")
+_IPV6 = re.compile(
+    r"(?<![0-9A-Za-z.:])(?:[0-9A-Fa-f]{1,4}:){2,7}:?(?:[0-9A-Fa-f]{1,4}:?)*[0-9A-Fa-f]{0,4}"
+    r"(?![0-9A-Za-z])"
+)
+FEW = 8  # texts are quicker one by one
 GAP = "…"  # stands for what was between known values where the rest is redacted
 
 
 def find(text: str, tools: Tools) -> list[Found]:
     """Known values, and what is shaped like an e-mail address, IP address or phone number."""
-    found = tools.known.find(text)
-    for match in SHAPES.finditer(text):
-        kind = match.lastgroup or "token"
-        if kind == "ip" and not _is_address(match[0]):
-            continue
-        found.append(Found(start=match.start(), end=match.end(), domain=kind))
-    return apart(found)
+    return _joined(tools.known.find(text), shaped(text))
 
 
-def _is_address(text: str) -> bool:
-    if ":" in text:
-        return text.count(":") >= 4 or "::" in text
-    return all(int(part) < 256 for part in text.split("."))
+def find_all(texts: Sequence[str], tools: Tools) -> list[list[Found]]:
+    """`find` for many texts."""
+    known = tools.known.find_all(texts)
+    return [_joined(*both) for both in zip(known, map(shaped, texts), strict=True)]
+
+
+def _joined(known: list[Found], shapes: list[Found]) -> list[Found]:
+    return apart(known + shapes) if shapes else known
+
+
+def shaped(text: str) -> list[Found]:
+    """What has the shape of an address or a number; one may overlap another."""
+    found = [Found(*match.span(), "phone") for match in _PHONE.finditer(text)]
+    if "@" in text:
+        for match in _HOST.finditer(text):
+            before = text[: match.start()]
+            start = len(before.rstrip(_LOCAL))
+            if start < len(before):
+                found.append(Found(start, match.end(), "email"))
+    if text.count(".") >= 3:
+        for match in _IPV4.finditer(text):
+            if all(int(part) < 256 for part in match[0].split(".")):
+                found.append(Found(*match.span(), "ip"))
+    if text.count(":") >= 2:
+        for match in _IPV6.finditer(text):
+            if match[0].count(":") >= 4 or "::" in match[0]:
+                found.append(Found(*match.span(), "ip"))
+    return found
+
+
+def shape_of(text: str) -> str:
+    """The domain of a text that is one address or number as a whole, else ""."""
+    whole = (one.domain for one in shaped(text) if (one.start, one.end) == (0, len(text)))
+    return next(whole, "")
+
+
+class Text(Together):
+    """Known values inside a text become their own pseudonyms; the rest is kept or redacted."""
+
+    def __init__(self, tools: Tools, limits: Limits, *, redact: bool) -> None:
+        self._tools, self._length, self._redact = tools, limits.length, redact
+        self._functions: dict[str, Function] = {}
+        self._one = OverText(self._alone)
+
+    def __call__(self, value: Any) -> Any:
+        return self._one(value)
+
+    def many(self, texts: Sequence[str]) -> list[str]:
+        if len(texts) < FEW:
+            return list(map(self._alone, texts))
+        found = find_all(texts, self._tools)
+        return list(map(self._replaced, texts, found))
+
+    def _alone(self, text: str) -> str:
+        return self._replaced(text, find(text, self._tools))
+
+    def _replaced(self, text: str, found: list[Found]) -> str:
+        if not found and not self._redact:
+            return text[: self._length]
+        parts: list[str] = []
+        end = 0
+        for one in found:
+            parts.append(self._rest(text[end : one.start]))
+            parts.append(self._of(one.domain)(text[one.start : one.end]))
+            end = one.end
+        parts.append(self._rest(text[end:]))
+        return "".join(parts)[: self._length]
+
+    def _rest(self, part: str) -> str:
+        return GAP if part and self._redact else part
+
+    def _of(self, domain: str) -> Function:
+        function = self._functions.get(domain)
+        if function is None:
+            strategy = "token" if domain == DOUBTFUL else domain
+            function = self._functions[domain] = make(Rule(strategy=strategy), self._tools)
+        return function
 
 
 def _text(rule: Rule, tools: Tools, limits: Limits) -> Function:
-    """Known values inside the text become their own pseudonyms; the rest is kept or redacted."""
-    redact = rule.option("rest", "keep") == "redact"
-    functions: dict[str, Function] = {}
-
-    def of(domain: str) -> Function:
-        if domain not in functions:
-            strategy = domain if domain != "a value" else "token"
-            functions[domain] = make(Rule(strategy=strategy), tools)
-        return functions[domain]
-
-    def masked(value: str) -> str:
-        parts: list[str] = []
-        end = 0
-        for one in find(value, tools):
-            parts.append(GAP if redact and one.start > end else value[end : one.start])
-            parts.append(of(one.domain)(value[one.start : one.end]))
-            end = one.end
-        if redact:
-            parts.append(GAP if value[end:] else "")
-        else:
-            parts.append(value[end:])
-        return "".join(parts)[: limits.length]
-
-    return over_text(masked)
+    return Text(tools, limits, redact=rule.option("rest", "keep") == "redact")
 
 
 def templates(rule: Rule, separators: str, *names: str) -> list[Template]:
@@ -111,7 +167,7 @@ def _pattern(rule: Rule, tools: Tools, limits: Limits) -> Function:
         made = _first(tried, value)
         return token(value) if made is None else made[: limits.length]
 
-    return over_text(masked)
+    return OverText(masked)
 
 
 def _regex(rule: Rule, tools: Tools) -> Callable[[str], str | None]:
@@ -154,7 +210,7 @@ def _path(rule: Rule, tools: Tools, limits: Limits) -> Function:
         made = _first(tried, value)
         return (other(value) if made is None else made)[: limits.length]
 
-    return over_text(masked)
+    return OverText(tools.pseudonyms.remember("path", masked, recorded=False))
 
 
 def _hashed(tools: Tools) -> Callable[..., str]:
@@ -183,7 +239,7 @@ def _filename(rule: Rule, tools: Tools, limits: Limits) -> Function:
         made = _first(tried, value)
         return (other(value) if made is None else made)[: limits.length]
 
-    return over_text(masked)
+    return OverText(masked)
 
 
 def _url(rule: Rule, tools: Tools, limits: Limits) -> Function:
@@ -201,12 +257,12 @@ def _url(rule: Rule, tools: Tools, limits: Limits) -> Function:
             made = f"{scheme or 'https'}://{HOST}/{token(value)}"
         return (made or value)[: limits.length]
 
-    return over_text(masked)
+    return OverText(masked)
 
 
 def _truncate(rule: Rule, tools: Tools, limits: Limits) -> Function:
     length = rule.option("length", 1)
-    return over_text(lambda value: value[:length])
+    return OverText(lambda value: value[:length])
 
 
 STRINGS = (str, list)

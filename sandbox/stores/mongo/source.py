@@ -234,6 +234,5 @@ def count(batch: bytes) -> int:
 
 
 def masked(batch: bytes, name: str, mask: Mask) -> tuple[int, bytes]:
-    documents = bson.decode_all(batch, LOSSLESS)
-    kept = [done for done in (mask.document(name, d) for d in documents) if done is not None]
+    kept = mask.documents(name, bson.decode_all(batch, LOSSLESS))
     return len(kept), b"".join([bson.encode(done, codec_options=LOSSLESS) for done in kept])

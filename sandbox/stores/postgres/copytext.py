@@ -1,4 +1,4 @@
-"""PostgreSQL's COPY text format: one field changed without knowing the others.
+"""PostgreSQL's COPY text format: some fields changed without knowing the others.
 
 https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-Change = Callable[[bytes], bytes]
+from sandbox.contract import Texts
+
+Change = Callable[[Sequence[bytes]], bytes]
 NULL = b"\\N"
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPED = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
@@ -26,17 +28,19 @@ def escape(text: str) -> bytes:
     return _TO_ESCAPE.sub(lambda match: _ESCAPE_OF[match[0]], text).encode("utf-8")
 
 
-def changer(columns: Sequence[str], functions: Mapping[str, Callable[[str], str | None]]) -> Change:
-    """A function over one line of COPY text that changes the given columns."""
-    places = [(i, functions[column]) for i, column in enumerate(columns) if column in functions]
+def changer(columns: Sequence[str], functions: Mapping[str, Texts]) -> Change:
+    """A function over lines of COPY text that changes the given columns, in the functions' order:
+    each sees the values of all lines at once."""
+    places = [(columns.index(column), function) for column, function in functions.items()]
 
-    def change(line: bytes) -> bytes:
-        fields = line.rstrip(b"\n").split(b"\t")
+    def change(lines: Sequence[bytes]) -> bytes:
+        rows = [line[:-1].split(b"\t") for line in lines]
         for index, function in places:
-            if fields[index] != NULL:
-                masked = function(unescape(fields[index]))
-                fields[index] = NULL if masked is None else escape(masked)
-        return b"\t".join(fields) + b"\n"
+            held = [row for row in rows if row[index] != NULL]
+            made = function([unescape(row[index]) for row in held])
+            for row, masked in zip(held, made, strict=True):
+                row[index] = NULL if masked is None else escape(masked)
+        return b"".join([b"\t".join(row) + b"\n" for row in rows])
 
     return change
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -24,17 +25,18 @@ def pieces(
     Messages are taken from libpq directly: psycopg's own loop costs several times what the server
     needs to make a row.
     """
-    held: list[bytes | memoryview] = []
+    joined: Change = b"".join if change is None else change
+    held: list[Any] = []
     got_bytes = told = 0
     with connection.cursor() as cursor, cursor.copy(query):
         take = connection.pgconn.get_copy_data
         while True:
             got, data = take(1)
             if got > 0:
-                held.append(data if change is None else change(bytes(data)))
+                held.append(data if change is None else bytes(data))
                 got_bytes += got
                 if got_bytes >= size:
-                    yield len(held), b"".join(held)
+                    yield len(held), joined(held)
                     told += len(held)
                     held, got_bytes = [], 0
             elif got == WOULD_BLOCK:
@@ -44,7 +46,7 @@ def pieces(
                 break
         total = _ended(connection)
     # The binary trailer is a message, too: the server's own count is the exact one.
-    yield total - told, b"".join(held)
+    yield total - told, joined(held)
 
 
 def _ended(connection: Connection) -> int:

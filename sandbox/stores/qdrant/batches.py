@@ -57,12 +57,14 @@ def cut_answer(answer: bytes) -> tuple[bytes, Any]:
 
 def masked(points: bytes, collection: str, mask: Mask) -> tuple[int, bytes]:
     """A JSON array of points through the mask."""
-    out = []
-    for raw in orjson.loads(points):
-        point = Point(id=raw["id"], vector=raw.get("vector"), payload=raw.get("payload") or {})
-        made = mask.point(collection, point)
-        if made is not None:
-            out.append({"id": made.id, "payload": made.payload, "vector": made.vector})
+    read = [
+        Point(id=raw["id"], vector=raw.get("vector"), payload=raw.get("payload") or {})
+        for raw in orjson.loads(points)
+    ]
+    out = [
+        {"id": made.id, "payload": made.payload, "vector": made.vector}
+        for made in mask.points(collection, read)
+    ]
     return len(out), orjson.dumps(out, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

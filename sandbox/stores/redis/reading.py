@@ -58,6 +58,35 @@ class Part:
     entry: Entry
     extra: bytes = b""
 
+    @property
+    def elements(self) -> int:
+        return 1 if self.entry.type == "string" else len(self.entry.value)
+
+
+class Frames:
+    """Where each key begins and ends in the stream, as its windows come by. A key with a window
+    that does not come along is `dropped`: it ends there."""
+
+    def __init__(self) -> None:
+        self._found: Found | None = None
+        self._begun = self.dropped = False
+
+    def begin(self, found: Found, masked: Entry | None) -> tuple[int, bytes]:
+        """What stands before this window, and how many keys are complete with that."""
+        rows, data = 0, b""
+        if found is not self._found:
+            rows, data = self.end()
+            self._found, self.dropped = found, False
+        self.dropped |= masked is None
+        if masked is not None and not self.dropped and not self._begun:
+            data += stream.begin(masked.key, masked.type, masked.expires_at)
+            self._begun = True
+        return rows, data
+
+    def end(self) -> tuple[int, bytes]:
+        begun, self._begun = self._begun, False
+        return (1, stream.end()) if begun else (0, b"")
+
 
 class Reader:
     """One pass over a prefix. `raw`: hand on DUMP's payloads where a mask keeps everything."""
@@ -134,20 +163,31 @@ class Reader:
     # --- typed -----------------------------------------------------------------------------------
 
     def _batch(self, keys: list[bytes]) -> Iterator[tuple[int, bytes]]:
-        assert self._mask is not None
+        """The mask sees windows of many keys at once."""
+        frames, held, elements = Frames(), list[tuple[Found, Part]](), 0
         for found, answers in self._first(keys):
-            begun = False
             for part in self._parts(found, answers):
-                masked = self._mask.entry(part.entry)
-                if masked is None:
-                    break
-                head = b""
-                if not begun:
-                    head = stream.begin(masked.key, masked.type, masked.expires_at)
-                    begun = True
-                yield 0, head + values(masked) + self._rest(found, part, masked)
-            if begun:
-                yield 1, stream.end()
+                held.append((found, part))
+                elements += part.elements
+                if elements >= WINDOW:
+                    yield self._masked(frames, held)
+                    held, elements = [], 0
+                    if frames.dropped:
+                        break
+        yield self._masked(frames, held)
+        yield frames.end()
+
+    def _masked(self, frames: Frames, held: list[tuple[Found, Part]]) -> tuple[int, bytes]:
+        assert self._mask is not None
+        rows, data = 0, []
+        made = self._mask.entries([part.entry for _, part in held])
+        for (found, part), masked in zip(held, made, strict=True):
+            got, head = frames.begin(found, masked)
+            rows += got
+            data.append(head)
+            if masked is not None and not frames.dropped:
+                data += [values(masked), self._rest(found, part, masked)]
+        return rows, b"".join(data)
 
     def _first(self, keys: list[bytes]) -> Iterator[tuple[Found, list[Any]]]:
         """The first window of each key that is there, all in two round trips."""

@@ -14,7 +14,7 @@ from sandbox.masking.patterns import template
 from sandbox.masking.policy import Policy
 from sandbox.masking.pseudonyms import FORMS, Pseudonyms, read_key
 from sandbox.masking.rules import Rule, Tree
-from sandbox.masking.strategies import Function, Tools, make
+from sandbox.masking.strategies import Function, Tools, make, many
 from sandbox.masking.subset import ROWS, Links, Values, loose, starts
 from sandbox.masking.suggest import suggest
 from sandbox.masking.tables import Table, Texts
@@ -232,9 +232,10 @@ class PolicyMask:
             points = [one for one in map(self.links.point, points) if one is not None]
         self._points += len(points)
         payloads = self._payload.documents(point.payload for point in points)
+        vectors = self._vectors_of([point.vector for point in points])
         return [
-            Point(id=self._point_id(point.id), vector=self._vectors_of(point.vector), payload=made)
-            for point, made in zip(points, payloads, strict=True)
+            Point(id=self._point_id(point.id), vector=vector, payload=payload)
+            for point, vector, payload in zip(points, vectors, payloads, strict=True)
         ]
 
     def _point_id(self, identity: Any) -> Any:
@@ -245,20 +246,31 @@ class PolicyMask:
             return make(rule, self._tools)(identity)
         return identity
 
-    def _vectors_of(self, vector: Any) -> Any:
-        if isinstance(vector, Mapping) and "indices" not in vector:
-            made = {name: self._vector(name, one) for name, one in vector.items()}
-            return {name: one for name, one in made.items() if one is not None}
-        return None if vector is None else self._vector("", vector)
+    def _vectors_of(self, vectors: Sequence[Any]) -> list[Any]:
+        """Vectors by name, those of one name together; "" is the name of the only one."""
+        named = [_is_named(vector) for vector in vectors]
+        out: list[Any] = [{} if one else None for one in named]
+        places: dict[str, list[tuple[int, Any]]] = {}
+        for at, vector in enumerate(vectors):
+            for name, one in vector.items() if named[at] else [("", vector)]:
+                if one is not None:
+                    places.setdefault(name, []).append((at, one))
+        for name, held in places.items():
+            function = self._vector_rule(name)
+            if function is None:
+                continue
+            for (at, _), made in zip(held, many(function, [one for _, one in held]), strict=True):
+                if named[at]:
+                    out[at][name] = made
+                else:
+                    out[at] = made
+        return out
 
-    def _vector(self, name: str, vector: Any) -> Any:
-        function: Function | None = self._vectors.get(name)
-        if function is None:
+    def _vector_rule(self, name: str) -> Function | None:
+        if name not in self._vectors and not self._redact:
             place = f"qdrant.vectors.{name}" if name else "qdrant.vector"
-            if not self._redact:
-                self._told(place, 'suggested: { strategy = "vector", method = "rotate" }')
-            return None
-        return function(vector)
+            self._told(place, 'suggested: { strategy = "vector", method = "rotate" }')
+        return self._vectors.get(name)
 
     def entries(self, entries: Sequence[Entry]) -> list[Entry | None]:
         if not self.links.active:
@@ -293,3 +305,8 @@ class PolicyMask:
             rules: list[Rule | None] = [self._policy.point_id, *self._policy.vectors.values()]
             return self._payload.keeps and all(rule is not None and rule.keeps for rule in rules)
         return False
+
+
+def _is_named(vector: Any) -> bool:
+    """An object of vectors, and not a sparse one."""
+    return isinstance(vector, Mapping) and "indices" not in vector

@@ -18,21 +18,19 @@ Function = Callable[[Any], Any]
 
 
 class Together(ABC):
-    """A function that masks many texts at a fraction of what each costs alone."""
+    """A function that masks many values at a fraction of what each costs alone."""
 
     @abstractmethod
     def __call__(self, value: Any) -> Any: ...
 
     @abstractmethod
-    def many(self, texts: Sequence[str]) -> list[str]:
-        """The same of each text, in their order."""
+    def many(self, values: Sequence[Any]) -> list[Any]:
+        """The same of each value, in their order."""
 
 
 def many(function: Function, values: Sequence[Any]) -> list[Any]:
-    """Each value masked, at once where the function can; `Together` takes nothing but texts."""
-    if isinstance(function, Together):
-        return list(function.many(values))
-    return list(map(function, values))
+    """Each value masked, at once where the function can."""
+    return function.many(values) if isinstance(function, Together) else list(map(function, values))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,11 +90,10 @@ class Text(Together):
     def __call__(self, value: Any) -> Any:
         return self._one(value)
 
-    def many(self, texts: Sequence[str]) -> list[str]:
-        if len(texts) < FEW:
-            return list(map(self._alone, texts))
-        found = find_all(texts, self._tools)
-        return list(map(self._replaced, texts, found))
+    def many(self, values: Sequence[Any]) -> list[Any]:
+        if len(values) < FEW or not all(isinstance(value, str) for value in values):
+            return list(map(self._one, values))
+        return list(map(self._replaced, values, find_all(values, self._tools)))
 
     def _alone(self, text: str) -> str:
         return self._replaced(text, find(text, self._tools))

@@ -2,92 +2,160 @@
 
 `rotate` keeps all distances and angles, so search works as before within the copy. Its weakness:
 who holds as many original vectors with their rotated ones as there are dimensions can undo it.
+
+Vectors of one length are masked together, as the rows of a matrix. What comes out are float32 in
+their shortest form: what both servers hold.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import random
-import struct
-from collections.abc import Callable, Sequence
-from operator import add, mul
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from sandbox.errors import ConfigError
 from sandbox.masking.pseudonyms import Limits
 from sandbox.masking.rules import Rule
-from sandbox.masking.strategies.base import Function, Strategy, Tools
+from sandbox.masking.strategies.base import Function, Strategy, Together, Tools
 
 METHODS = ("keep", "noise", "random", "rotate")
 TABLE = 1 << 16  # numbers drawn once, that noise is cut from
 REFLECTIONS = 4
-Numbers = list[float]
-Change = Callable[[Numbers], Numbers]
+LARGEST = np.finfo(np.float32).max
+Matrix = NDArray[np.float64]  # a vector a row
+Change = Callable[[Matrix], Matrix]
 
 
 def _random(tools: Tools, what: str | bytes) -> random.Random:
     return random.Random(tools.pseudonyms.digest("vector", what))
 
 
-def _place(tools: Tools, vector: Numbers) -> int:
-    packed = struct.pack(f"<{len(vector)}f", *vector)
-    return int.from_bytes(tools.pseudonyms.digest("vector", packed)[:4], "big")
+def _places(tools: Tools, vectors: Matrix) -> list[int]:
+    """A keyed number of 32 bits for each."""
+    digest = tools.pseudonyms.digester("vector")
+    packed = vectors.astype("<f4")
+    return [int.from_bytes(digest(row.tobytes())[:4], "big") for row in packed]
 
 
 def _noise(tools: Tools, sigma: float) -> Change:
     draw = _random(tools, "noise").gauss
-    table = [draw(0, sigma) for _ in range(TABLE)]
-    twice = table + table
+    table = np.array([draw(0, sigma) for _ in range(TABLE)])
+    twice = np.concatenate((table, table))
 
-    def change(vector: Numbers) -> Numbers:
-        """`sigma` is relative to the root mean square of the vector's numbers."""
-        scale = math.sqrt(sum(map(mul, vector, vector)) / max(len(vector), 1))
-        start = _place(tools, vector) % TABLE
-        pad = twice[start : start + len(vector)]
-        return list(map(add, vector, [one * scale for one in pad]))
+    def change(vectors: Matrix) -> Matrix:
+        """`sigma` is relative to the root mean square of a vector's numbers."""
+        size = vectors.shape[1]
+        scales = np.sqrt((vectors * vectors).sum(axis=1) / max(size, 1))
+        starts = np.array(_places(tools, vectors)) % TABLE
+        pads = twice[starts[:, None] + np.arange(size)]
+        pads *= scales[:, None]
+        pads += vectors
+        return pads
 
     return change
 
 
 def _on_the_sphere(tools: Tools) -> Change:
-    def change(vector: Numbers) -> Numbers:
-        draw = random.Random(_place(tools, vector)).gauss
-        made = [draw(0, 1) for _ in vector]
-        length = math.sqrt(sum(map(mul, made, made))) or 1
-        return [one / length for one in made]
+    def change(vectors: Matrix) -> Matrix:
+        drawn = [random.Random(place).gauss for place in _places(tools, vectors)]
+        made = np.array([[draw(0, 1) for _ in range(vectors.shape[1])] for draw in drawn])
+        return _units(made.reshape(vectors.shape))
 
     return change
 
 
 def _rotate(tools: Tools) -> Change:
     """Keyed signs and order, then reflections at keyed planes: orthogonal, and quick."""
-    known: dict[int, tuple[list[int], Numbers, list[Numbers]]] = {}
+    known: dict[int, tuple[NDArray[np.int64], NDArray[np.float64], Matrix]] = {}
 
-    def parts(size: int) -> tuple[list[int], Numbers, list[Numbers]]:
+    def parts(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], Matrix]:
         if size not in known:
             draw = _random(tools, f"rotate {size}")
             order = list(range(size))
             draw.shuffle(order)
-            signs = [draw.choice((-1.0, 1.0)) for _ in order]
-            normals = [[draw.gauss(0, 1) for _ in order] for _ in range(REFLECTIONS)]
-            known[size] = order, signs, [_unit(normal) for normal in normals]
+            signs = np.array([draw.choice((-1.0, 1.0)) for _ in order])
+            normals = np.array([[draw.gauss(0, 1) for _ in order] for _ in range(REFLECTIONS)])
+            known[size] = np.array(order, dtype=np.int64), signs, _units(normals)
         return known[size]
 
-    def change(vector: Numbers) -> Numbers:
-        order, signs, normals = parts(len(vector))
-        made = list(map(mul, signs, map(vector.__getitem__, order)))
+    def change(vectors: Matrix) -> Matrix:
+        order, signs, normals = parts(vectors.shape[1])
+        made: Matrix = np.take(vectors, order, axis=1) * signs
         for normal in normals:
-            twice = -2 * sum(map(mul, made, normal))
-            made = [a + twice * b for a, b in zip(made, normal, strict=True)]
+            made -= 2 * (made * normal).sum(axis=1)[:, None] * normal
         return made
 
     return change
 
 
-def _unit(vector: Numbers) -> Numbers:
-    length = math.sqrt(sum(map(mul, vector, vector)))
-    return [one / length for one in vector]
+def _units(vectors: Matrix) -> Matrix:
+    lengths = np.sqrt((vectors * vectors).sum(axis=1))
+    lengths[lengths == 0] = 1
+    made: Matrix = vectors / lengths[:, None]
+    return made
+
+
+class Vectors(Together):
+    """Lists of numbers, pgvector's texts, sparse and multi vectors as Qdrant gives them."""
+
+    def __init__(self, change: Change, rule: Rule, *, sparse: bool) -> None:
+        self._change, self._rule, self._sparse = change, rule, sparse
+
+    def __call__(self, value: Any) -> Any:
+        return self.many([value])[0]
+
+    def many(self, values: Sequence[Any]) -> list[Any]:
+        if all(isinstance(value, str) for value in values):
+            return self._texts(values)
+        out: list[Any] = [None] * len(values)
+        dense: dict[int, list[int]] = {}
+        for at, value in enumerate(values):
+            if isinstance(value, str):
+                out[at] = self._texts([value])[0]
+            elif isinstance(value, Mapping):
+                out[at] = self._one_sparse(value)
+            elif len(value) and isinstance(value[0], (list, tuple)):
+                out[at] = self._lists(value)
+            else:
+                dense.setdefault(len(value), []).append(at)
+        for places in dense.values():
+            for at, made in zip(places, self._rows([values[at] for at in places]), strict=True):
+                out[at] = made
+        return out
+
+    def _rows(self, vectors: Sequence[Any]) -> NDArray[np.float32]:
+        """Vectors of one length."""
+        made = self._change(np.array(vectors, dtype=np.float64))
+        return np.clip(made, -LARGEST, LARGEST).astype(np.float32)
+
+    def _lists(self, vectors: Sequence[Any]) -> list[Any]:
+        """Vectors of any length, each by itself."""
+        return [self._rows([vector])[0] for vector in vectors]
+
+    def _one_sparse(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._sparse:
+            raise ConfigError("a sparse vector cannot be rotated", where=self._rule.where)
+        return {**value, "values": self._rows([value["values"]])[0]}
+
+    def _texts(self, texts: Sequence[str]) -> list[Any]:
+        """As pgvector writes them."""
+        if not all(text.startswith("[") for text in texts):
+            raise ConfigError("only dense vectors can be masked", where=self._rule.where)
+        out: list[Any] = [None] * len(texts)
+        by_length: dict[int, list[int]] = {}
+        vectors = orjson.loads(f"[{','.join(texts)}]")
+        for at, vector in enumerate(vectors):
+            by_length.setdefault(len(vector), []).append(at)
+        for places in by_length.values():
+            rows = self._rows([vectors[at] for at in places])
+            written = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+            for at, row in zip(places, written[2:-2].split("],["), strict=True):
+                out[at] = f"[{row}]"
+        return out
 
 
 def _vector(rule: Rule, tools: Tools, limits: Limits) -> Function:
@@ -103,29 +171,7 @@ def _vector(rule: Rule, tools: Tools, limits: Limits) -> Function:
         "random": lambda: _on_the_sphere(tools),
         "rotate": lambda: _rotate(tools),
     }[method]()
-    return _over_vectors(change, rule, method)
-
-
-def _over_vectors(change: Change, rule: Rule, method: str) -> Function:
-    def masked(value: Any) -> Any:
-        if isinstance(value, str):  # pgvector's text
-            if not value.startswith("["):
-                raise ConfigError("only dense vectors can be masked", where=rule.where)
-            made = change([float(one) for one in json.loads(value)])
-            return "[" + ",".join(f"{one:.7g}" for one in made) + "]"
-        if isinstance(value, dict) and "indices" in value:
-            if method == "rotate":
-                raise ConfigError("a sparse vector cannot be rotated", where=rule.where)
-            return {**value, "values": change(_floats(value["values"]))}
-        if len(value) and isinstance(value[0], (list, tuple)):
-            return [change(_floats(row)) for row in value]
-        return change(_floats(value))
-
-    return masked
-
-
-def _floats(values: Sequence[float]) -> Numbers:
-    return list(map(float, values))
+    return Vectors(change, rule, sparse=method != "rotate")
 
 
 STRATEGIES = {

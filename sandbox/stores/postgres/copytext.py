@@ -25,6 +25,8 @@ def unescape(field: bytes) -> str:
 
 
 def escape(text: str) -> bytes:
+    if "\\" not in text and text.isprintable():  # nearly every text, and asked at memory's speed
+        return text.encode("utf-8")
     return _TO_ESCAPE.sub(lambda match: _ESCAPE_OF[match[0]], text).encode("utf-8")
 
 

@@ -340,21 +340,32 @@ class Index:
         return [found for batch in batches(texts) for found in self._find_in(batch)]
 
     def _find_in(self, texts: Sequence[str]) -> list[list[Found]]:
-        """Nothing that is found reaches over the end of a line."""
-        joined = "\n".join(texts)
+        return self.find_in("\n".join(texts), texts)
+
+    def find_in(
+        self, joined: str, texts: Sequence[str], also: Sequence[Found] = ()
+    ) -> list[list[Found]]:
+        """In texts that are joined by line ends, which nothing that is found reaches over. `also`:
+        what was found in the joined text by other means; of two that overlap the longer stays."""
         tokens = Tokens(coded(joined))
-        hits, runs = self.hits(tokens), self.runs(tokens)
         found: list[list[Found]] = [[] for _ in texts]
-        if not len(hits.first) and not len(runs[0]):
+        places: list[Found] = []
+        domains: dict[int, str] = {}
+        for part in (self._places(tokens, self.hits(tokens)), self.runs(tokens)):
+            for start, end, marks in zip(*(one.tolist() for one in part), strict=True):
+                domain = domains.get(marks)
+                if domain is None:
+                    domain = domains[marks] = str(self.domain(marks))
+                places.append(Found(start, end, domain))
+        places += also  # what is known keeps its own domain
+        if not places:
             return found
-        places = [*zip(*(part.tolist() for part in self._places(tokens, hits)), strict=True)]
-        places += zip(*(part.tolist() for part in runs), strict=True)
         ends = np.fromiter(accumulate(len(text) + 1 for text in texts), np.int64, len(texts))
-        text_of = np.searchsorted(ends, [start for start, _, _ in places], side="right").tolist()
+        text_of = np.searchsorted(ends, [place.start for place in places], side="right").tolist()
         begins = [0, *ends.tolist()]
-        for text, (start, end, marks) in zip(text_of, places, strict=True):
+        for text, (start, end, domain) in zip(text_of, places, strict=True):
             before = begins[text]
-            found[text].append(Found(start - before, end - before, str(self.domain(marks))))
+            found[text].append(Found(start - before, end - before, domain))
         return [apart(one) for one in found]
 
     def _places(self, tokens: Tokens, hits: Hits) -> tuple[Array, Array, Array]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.errors import ConfigError
-from sandbox.masking.known import DOUBTFUL, Found, apart
+from sandbox.masking.known import DOUBTFUL, Found, apart, batches
 from sandbox.masking.patterns import Template, masker, template
 from sandbox.masking.pseudonyms import HOST, Limits
 from sandbox.masking.rules import Rule
@@ -35,22 +35,21 @@ _IPV6 = re.compile(
     r"(?![0-9A-Za-z])"
 )
 FEW = 8  # texts are quicker one by one
+LONGEST_LOCAL = 256  # characters before an `@`; RFC 5321 allows 64
 GAP = "…"  # stands for what was between known values where the rest is redacted
 
 
 def find(text: str, tools: Tools) -> list[Found]:
     """Known values, and what is shaped like an e-mail address, IP address or phone number."""
-    return _joined(tools.known.find(text), shaped(text))
+    return apart([*tools.known.find(text), *shaped(text)])
 
 
-def find_all(texts: Sequence[str], tools: Tools) -> list[list[Found]]:
+def find_all(texts: Sequence[str], tools: Tools) -> Iterator[list[Found]]:
     """`find` for many texts."""
-    known = tools.known.find_all(texts)
-    return [_joined(*both) for both in zip(known, map(shaped, texts), strict=True)]
-
-
-def _joined(known: list[Found], shapes: list[Found]) -> list[Found]:
-    return apart(known + shapes) if shapes else known
+    tools.known.settle()
+    for batch in batches(texts):
+        joined = "\n".join(batch)  # nothing that is found reaches over the end of a line
+        yield from tools.known.find_in(joined, batch, also=shaped(joined))
 
 
 def shaped(text: str) -> list[Found]:
@@ -58,10 +57,11 @@ def shaped(text: str) -> list[Found]:
     found = [Found(*match.span(), "phone") for match in _PHONE.finditer(text)]
     if "@" in text:
         for match in _HOST.finditer(text):
-            before = text[: match.start()]
-            start = len(before.rstrip(_LOCAL))
-            if start < len(before):
-                found.append(Found(start, match.end(), "email"))
+            end = match.start()
+            before = text[max(end - LONGEST_LOCAL, 0) : end]
+            length = len(before) - len(before.rstrip(_LOCAL))
+            if length:
+                found.append(Found(end - length, match.end(), "email"))
     if text.count(".") >= 3:
         for match in _IPV4.finditer(text):
             if all(int(part) < 256 for part in match[0].split(".")):

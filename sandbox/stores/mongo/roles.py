@@ -17,7 +17,7 @@ SHAPE = (
 # Dropping a whole database would drop its marker with it: nobody needs that here.
 ACTIONS: Mapping[Role, Sequence[str]] = {
     "reader": READ,
-    "keeper": (*READ, *WRITE, *SHAPE, "bypassDocumentValidation"),
+    "keeper": (*READ, *WRITE, *SHAPE, "bypassDocumentValidation", "changeStream"),
     "playground": (*READ, *WRITE, *SHAPE, "changeStream"),
     "production": (*READ, *WRITE, *SHAPE, "changeStream"),
 }

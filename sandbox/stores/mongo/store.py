@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import bson
-from pymongo.collection import Collection
+from pymongo import collection
 
 from sandbox.contract import Access, Tool
 from sandbox.errors import NoBaseline, Refused
 from sandbox.model import Change, Dataset, Identity, Marker, Space
-from sandbox.stores.mongo import design, rewind, writing
+from sandbox.stores.mongo import design, patch, rewind, stream, writing
 from sandbox.stores.mongo.session import (
     LOSSLESS,
     MARKER,
@@ -53,8 +53,8 @@ class Store(Source):
         need_own(self._base, self._production)
         options = design.created(dataset)
         ordered = "capped" in options or "timeseries" in options  # their order is their content
-        collection: Collection[Any] = self._base[NEW + dataset.name]
-        return writing.insert(collection, pieces, ordered=ordered)
+        target: collection.Collection[Any] = self._base[NEW + dataset.name]
+        return writing.insert(target, pieces, ordered=ordered)
 
     def finish(self, marker: Marker) -> Sequence[str]:
         """Indexes when the data is there; what they were moved or held back by is in the notes."""
@@ -93,31 +93,48 @@ class Store(Source):
     def changes(self) -> Sequence[Change]:
         marker = need_own(self._base, self._production)
         with doing("comparing"):
-            return rewind.changes(self._base, rewind.read(self._base, marker.baseline))
+            return rewind.look(self._base, rewind.read(self._base, marker.baseline)).changes
 
     def rewind(self) -> Sequence[Change]:
-        """Collections that changed are made again from their copies; the others stay in place."""
+        """Documents that changed come back one by one where the server tells which they are;
+        other collections that changed are made again from their copies. The rest stays."""
         marker = need_own(self._base, self._production)
+        self.settle()
         with doing("comparing"):
             record = rewind.read(self._base, marker.baseline)
-            found = rewind.changes(self._base, record)
-        self.settle()
-        changed = {change.dataset for change in found}
+            found = rewind.look(self._base, record)
         kept = {one["name"]: one for one in record["collections"]}
+        patched = found.patches.keys()
+        anew = {change.dataset for change in found.changes} & kept.keys() - patched
         with doing("going back"):
-            for name in sorted(changed & kept.keys()):
-                try:
+            try:
+                for name in sorted(anew):
                     rewind.stage(self._base, rewind.dataset(kept[name]), kept[name])
-                except NoBaseline:
-                    self.settle()
-                    raise
+                for name in sorted(patched):
+                    patch.stage(self._base, name, found.patches[name])
+            except NoBaseline:
+                self.settle()
+                raise
             staged: Document = {
                 "marker": marker_document(marker),
-                "collections": sorted(changed & kept.keys()),
-                "kept": sorted(kept.keys() - changed),
+                "collections": sorted(anew),
+                "patched": sorted(patched),
+                "kept": sorted(kept.keys() - anew),
                 "views": record["views"],
+                "since": self._since(kept.keys() - anew, anew, found.now),
             }
             self._base[MARKER].replace_one({"_id": STAGED}, staged, upsert=True)
+        return found.changes
+
+    def _since(
+        self, stay: Collection[str], anew: Collection[str], now: stream.Since | None
+    ) -> Document:
+        """From where the next look begins, once this one is through."""
+        if now is None:
+            return {}
+        found: Document = {name: {"since": now.document()} for name in stay}
+        later = stream.mark(self._base) if anew else None
+        found |= {name: rewind.told_since(self._base, NEW + name, later) for name in anew}
         return found
 
     def swapped(self) -> bool:
@@ -168,14 +185,14 @@ class Store(Source):
     def _shift(self, name: str, dataset: Dataset, field: str) -> bool:
         """Move the dates that an index deletes by; False where they lie in arrays of documents:
         no update can say each of them by its own value."""
-        collection = self._base[name]
+        here = self._base[name]
         parts = field.split(".")
         above = [".".join(parts[:n]) for n in range(1, len(parts))]
-        if above and collection.find_one({"$or": [{p: {"$type": "array"}} for p in above]}):
+        if above and here.find_one({"$or": [{p: {"$type": "array"}} for p in above]}):
             return False
         hello = self._client.admin.command("hello", codec_options=LOSSLESS)
         late = int(hello["localTime"]) - int(dataset.options["cut_ms"])
-        collection.update_many(
+        here.update_many(
             {field: {"$type": "date"}}, _later(field, late), bypass_document_validation=True
         )
         return True

@@ -13,7 +13,7 @@ from typing import Any
 from pymongo.database import Database
 
 from sandbox.errors import SandboxError
-from sandbox.stores.mongo import design
+from sandbox.stores.mongo import design, patch, rewind
 from sandbox.stores.mongo.design import View
 from sandbox.stores.mongo.session import MARKER, NEW, OLD, Client, Document, is_own_name
 
@@ -29,6 +29,7 @@ class Journal:
     incoming: Sequence[str]
     old_views: Sequence[View]
     new_views: Sequence[View]
+    patched: Sequence[str] = ()  # collections that stay in place, some documents of which change
 
     def document(self) -> Document:
         return {
@@ -36,6 +37,7 @@ class Journal:
             "incoming": list(self.incoming),
             "old_views": design.views_to_text(self.old_views).decode(),
             "new_views": design.views_to_text(self.new_views).decode(),
+            "patched": list(self.patched),
         }
 
 
@@ -45,6 +47,7 @@ def journal(document: Mapping[str, Any]) -> Journal:
         incoming=document["incoming"],
         old_views=design.views_from_text(document["old_views"].encode()),
         new_views=design.views_from_text(document["new_views"].encode()),
+        patched=document.get("patched", ()),
     )
 
 
@@ -65,6 +68,8 @@ class Swapper:
         self._drop_views([*log.old_views, *log.new_views])
         for name in sorted({*log.outgoing, *log.incoming}):
             self._into_place(name, log)
+        for name in log.patched:
+            patch.apply(self._base, NEW, name)
         self._make_views(log.new_views)
         self._finish(staged, log)
 
@@ -76,6 +81,8 @@ class Swapper:
         self._drop_views([*log.old_views, *log.new_views])
         for name in sorted({*log.outgoing, *log.incoming}):
             self._out_of_place(name, log)
+        for name in log.patched:
+            patch.apply(self._base, OLD, name)
         self._make_views(log.old_views)
         if "marker" in found:
             self._put("marker", found["marker"])
@@ -83,8 +90,11 @@ class Swapper:
 
     def settle(self) -> None:
         """The journal goes first: from then on the leftovers count as nothing."""
-        if self._get(SWAP) and not self._get(AFTER):
+        after = self._get(AFTER)
+        if self._get(SWAP) and not after:
             self.undo()
+        if after:
+            rewind.advance(self._base, after.get("since", {}))
         self._marks.delete_many({"_id": {"$in": [STAGED, SWAP, AFTER]}})
         for name in self._present():
             if name.startswith((NEW, OLD)):
@@ -116,6 +126,7 @@ class Swapper:
                 [design.view(name, options) for name, kind, options in present if kind == "view"]
             ),
             new_views=design.views_from_text(staged["views"].encode()),
+            patched=staged.get("patched", ()),
         )
         self._put(SWAP, log.document())
         return log
@@ -136,7 +147,8 @@ class Swapper:
 
     def _finish(self, staged: Document, log: Journal) -> None:
         present = self._get("marker")
-        self._put(AFTER, {**log.document(), "marker": present})
+        since = staged.get("since", {})
+        self._put(AFTER, {**log.document(), "marker": present, "since": since})
         self._put("marker", staged["marker"])
         self._marks.delete_many({"_id": {"$in": [STAGED, SWAP]}})
 

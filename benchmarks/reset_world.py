@@ -35,6 +35,9 @@ FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAY
 ROW = 1_000  # bytes of a row of the largest table, about
 DIMENSIONS = 1024
 CHANGED = 1_000  # rows
+# MongoDB runs as a replica set of one member: production's usually is one, and a standalone server
+# has to be read whole. The stand-in initiates itself; mongod wants a key file and `rs.initiate()`.
+MONGOD = "command: mongod"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +191,11 @@ def world(folder: Path, layout: str, megabytes: int) -> Iterator[World]:
         layout=layout,
         amounts=Amounts.of(megabytes),
     )
-    for name in ("compose.prod.yaml", "compose.dev.yaml", "masking.toml"):
-        shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / "masking.toml", folder / "masking.toml")
+    for name in ("compose.prod.yaml", "compose.dev.yaml"):
+        text = (ROOT / name).read_text()
+        assert MONGOD in text, name
+        (folder / name).write_text(text.replace(MONGOD, f"{MONGOD} --replSet rs0"))
     text = (ROOT / "sandbox.toml").read_text()
     for old, new in (
         ('"momentry"       #', f'"{made.project}" #'),

@@ -37,6 +37,8 @@ def url(access: Access) -> str:
         return _joined(f"postgresql://{login}{address}/{quote(space.database, safe='')}", options)
     if isinstance(space, MongoSpace):
         options.setdefault("authSource", "admin")
+        if "replicaSet" not in options:  # a set's own names for its members may mean nothing here
+            options.setdefault("directConnection", "true")
         return _joined(f"mongodb://{login}{address}/{quote(space.database, safe='')}", options)
     if isinstance(space, RedisSpace):
         scheme = "rediss" if options.pop("tls", "") else "redis"

@@ -91,8 +91,10 @@ BULK = {"insert": "insert", "update": "update", "delete": "remove"}
 
 def ask_for_rights() -> None:
     """The real server asks for rights on every namespace of a `bulkWrite` and on the target of a
-    `renameCollection`; here a login limited to one database could write any other."""
+    `renameCollection`; here a login limited to one database could write any other. Its
+    users may close cursors of their own, for which a right was asked here."""
     commands._COMMAND_ACTIONS.update(UNASKED)
+    commands._COMMAND_ACTIONS.pop("killCursors")
     root = rbac.BUILT_IN_ROLES["root"]
     root.actions = root.actions | {action for action, _ in UNASKED.values()}
     commands._HANDLERS["connectionStatus"] = _told

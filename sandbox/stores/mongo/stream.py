@@ -30,15 +30,11 @@ MOST = 200_000  # documents whose ids are held
 
 @dataclass(frozen=True, kw_only=True)
 class Since:
-    """A moment: the sentinel that was written then, and a cluster time shortly before."""
+    """A moment: the sentinel that was written then, and where the stream stood shortly before."""
 
     nonce: str
-    seconds: int
-    increment: int
-
-    @property
-    def time(self) -> bson.Timestamp:
-        return bson.Timestamp(self.seconds, self.increment)
+    token: Mapping[str, Any]
+    time: bson.Timestamp
 
     def document(self) -> Document:
         return asdict(self)
@@ -49,14 +45,19 @@ def since(document: Mapping[str, Any]) -> Since:
 
 
 def mark(base: Database[Document]) -> Since | None:
-    """This moment; None on a server without a record of its writes."""
+    """This moment; None on a server without a record of its writes, or that does not show it."""
     hello = base.client.admin.command("hello")
     if "setName" not in hello or hello.get("msg") == "isdbgrid":
         return None
     at = base.client.admin.command("ping").get("operationTime")
-    if at is None:
+    try:
+        with base.watch([], max_await_time_ms=AWAIT_MS) as stream:
+            token = stream.resume_token
+    except OperationFailure:
         return None
-    made = Since(nonce=secrets.token_hex(16), seconds=at.time, increment=at.inc)
+    if at is None or token is None:
+        return None
+    made = Since(nonce=secrets.token_hex(16), token=token, time=at)
     marks = base.get_collection(MARKER, write_concern=WriteConcern("majority"))
     marks.replace_one({"_id": SENTINEL}, {"nonce": made.nonce}, upsert=True)
     return made
@@ -144,10 +145,10 @@ def _events(
         {"$match": {"$or": [{"ns.coll": here}, {"to.coll": here}]}},
         {"$project": shown},
     ]
-    first = min(one.time for one in begun.values())
+    first = min(begun.values(), key=lambda one: one.time)
     end = time.monotonic() + WITHIN_S
     with base.watch(
-        pipeline, start_at_operation_time=first, batch_size=5_000, max_await_time_ms=AWAIT_MS
+        pipeline, resume_after=first.token, batch_size=5_000, max_await_time_ms=AWAIT_MS
     ) as stream:
         while stream.alive and time.monotonic() < end:
             event = stream.try_next()

@@ -149,3 +149,51 @@ def test_mongo_brings_back_what_changed(mongo: Any) -> None:
 
 def uuid_of(base: Any, name: str) -> Any:
     return next(base.list_collections(filter={"name": name})).get("info", {}).get("uuid")
+
+
+def left_beside(world: Any) -> list[bytes]:
+    beside = (b"sandbox:new:", b"sandbox:old:", b"sandbox:keys-", b"sandbox:marker-")
+    names = [name for name in world.client.scan_iter(match="sandbox:*") if name.startswith(beside)]
+    return sorted(name for name in names if b"-base:" not in name)
+
+
+@pytest.mark.parametrize("step", ["staged", "swapped", "undone"])
+@pytest.mark.parametrize("how", ["rewind", "load"])
+def test_redis_leaves_nothing_beside(redis: Any, how: str, step: str) -> None:
+    """Leftovers are looked for only where a list says that there are some."""
+    spoil_redis(redis.client)
+    assert left_beside(redis) == []
+    store = redis.store()
+    if how == "rewind":
+        store.rewind()
+    else:
+        source = redis.source()
+        with source.cut() as cut:
+            (dataset,) = source.datasets(cut)
+            store.stage([dataset], b"")
+            store.write(dataset, (piece for _, piece in source.read(cut, dataset, Keep())))
+        store.finish(test_redis_copy.marker())
+    assert left_beside(redis)
+    if step != "staged":
+        store.swap()
+    if step == "undone":
+        store.undo()
+    assert left_beside(redis), "there is something to be looked for"
+    redis.store().settle()
+    assert left_beside(redis) == []
+
+
+def test_redis_puts_nothing_in_place_that_lay_about(redis: Any) -> None:
+    """A key that nobody staged, under the prefix of what is staged."""
+    before = test_redis_copy.content(redis.client, PLAYGROUND.prefix)
+    redis.client.set(b"sandbox:new:" + DEV + b"junk", "x")
+    redis.client.set(b"sandbox:new:" + DEV + b"new", "x")
+    spoil_redis(redis.client)
+    store = redis.store()
+    store.rewind()
+    store.swap()
+    redis.store().settle()
+    assert test_redis_copy.content(redis.client, PLAYGROUND.prefix) == before
+    redis.client.set(b"sandbox:new:" + DEV + b"junk", "x")
+    test_redis_copy.load(redis.source(), redis.store(), Keep())
+    assert test_redis_copy.content(redis.client, PLAYGROUND.prefix) == before

@@ -1,6 +1,7 @@
 """Keeps a pristine copy of the keys beside them, and tells which ones changed without sending them.
 
-The server compares: a key's DUMP and expiry against the digest that was noted when it was loaded.
+The server compares: a key's DUMP and expiry with those of its pristine copy, and where they differ
+with the digest that was noted when it was loaded. It goes through the names itself, a page a call.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from sandbox.errors import NoBaseline
 from sandbox.stores.redis.reading import scan
-from sandbox.stores.redis.session import Names, Wire
+from sandbox.stores.redis.session import Names, Wire, glob
 
 NOTHING = b"\x00sandbox"  # in every such set: an empty one would not exist
-CHUNK = 500  # keys in one script call: others are served in between
+CHUNK = 500  # keys that one script call goes through: others are served in between
 FACTS = b"""
 local function facts(key)
   local dump = redis.call('DUMP', key)
@@ -59,22 +60,40 @@ local function same(one, other)
   for i = 1, #a do if a[i] ~= b[i] then return false end end
   return true
 end
-local changed = {}
-for i = 4, #ARGV do
-  local now, was = ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i]
+local function differs(name)
+  local now, was = ARGV[1] .. name, ARGV[2] .. name
+  local dump = redis.call('DUMP', now)
+  if dump and dump == redis.call('DUMP', was)
+    and redis.call('PEXPIRETIME', now) == redis.call('PEXPIRETIME', was) then return false end
   local found = facts(now)
-  if found ~= redis.call('HGET', ARGV[3], ARGV[i]) then
-    local kept = redis.call('EXISTS', was) == 1
-    if (found or kept) and not (found and kept and same(now, was)) then
-      changed[#changed + 1] = ARGV[i]
-    end
-  end
+  if found == redis.call('HGET', ARGV[3], name) then return false end
+  local kept = redis.call('EXISTS', was) == 1
+  return (found or kept) and not (found and kept and same(now, was))
 end
-return changed
+local page = redis.call('SCAN', ARGV[4], 'MATCH', ARGV[5], 'COUNT', ARGV[6])
+local changed = {}
+for _, key in ipairs(page[2]) do
+  local name = string.sub(key, #ARGV[1] + 1)
+  if differs(name) then changed[#changed + 1] = name end
+end
+return {page[1], changed}
 """
 )
+# Only these names can be missing: each has a pristine copy.
+MISSING = b"""
+local page = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[4], 'COUNT', ARGV[5])
+local missing = {}
+for _, key in ipairs(page[2]) do
+  local name = string.sub(key, #ARGV[2] + 1)
+  if redis.call('EXISTS', ARGV[1] .. name) == 0 then missing[#missing + 1] = name end
+end
+return {page[1], missing}
+"""
 COPY = b"""
-for i = 3, #ARGV do redis.call('COPY', ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i], 'REPLACE') end
+for i = 3, #ARGV do
+  local source, target = ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i]
+  if redis.call('COPY', source, target, 'REPLACE') == 0 then redis.call('UNLINK', target) end
+end
 return #ARGV - 2
 """
 
@@ -101,20 +120,24 @@ def changed(wire: Wire, names: Names, baseline: str) -> list[bytes]:
         raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
     if kept != baseline.encode():
         raise NoBaseline("the pristine copy is another load's", where="redis", hint="./inv load")
-    listed = set(_under(wire, names.prefix)) | set(_noted(wire, names))
-    found: list[bytes] = []
-    for chunk in _chunks(listed):
-        index = names.keys(b"-base")
-        found += wire.ask(b"EVAL", COMPARE, b"0", names.prefix, names.base, index, *chunk)
-    return sorted(found)
+    where = (names.prefix, names.base)
+    differ = _paged(wire, COMPARE, (*where, names.keys(b"-base")), names.prefix)
+    missing = _paged(wire, MISSING, where, names.base)
+    return sorted({*differ, *missing})
 
 
 def stage(wire: Wire, names: Names, keys: Sequence[bytes]) -> None:
     """Copies of what the keys were, and a set of their names: how `swap` knows it is a part."""
     wire.ask(b"SADD", names.keys(b"-new"), NOTHING)
     for chunk in _chunks(keys):
+        wire.ask(b"SADD", names.keys(b"-new"), *chunk)  # first: `drop` knows the copies by it
         wire.ask(b"EVAL", COPY, b"0", names.base, names.new, *chunk)
-        wire.ask(b"SADD", names.keys(b"-new"), *chunk)
+
+
+def drop(wire: Wire, names: Names, part: Sequence[bytes]) -> None:
+    """What a part left beside: as it came, or as it was."""
+    for chunk in _chunks(part):
+        wire.ask(b"UNLINK", *(prefix + name for prefix in (names.new, names.old) for name in chunk))
 
 
 def part(wire: Wire, key: bytes) -> list[bytes] | None:
@@ -128,11 +151,13 @@ def _under(wire: Wire, prefix: bytes) -> Iterator[bytes]:
     return (name[len(prefix) :] for name in scan(wire, prefix))
 
 
-def _noted(wire: Wire, names: Names) -> Iterator[bytes]:
+def _paged(wire: Wire, script: bytes, given: Sequence[bytes], prefix: bytes) -> Iterator[bytes]:
+    """Names that a script tells, page by page of the keys under a prefix; some of them twice."""
     cursor = b"0"
     while True:
-        cursor, flat = wire.ask(b"HSCAN", names.keys(b"-base"), cursor, b"COUNT", b"1000")
-        yield from flat[::2]
+        asked = (*given, cursor, glob(prefix), b"%d" % CHUNK)
+        cursor, found = wire.ask(b"EVAL", script, b"0", *asked)
+        yield from found
         if cursor == b"0":
             return
 

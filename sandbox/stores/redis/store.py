@@ -49,8 +49,9 @@ class Store(Source):
         self._lost = 0
 
     def stage(self, datasets: Sequence[Dataset], catalog: bytes) -> None:
-        self._own()
         self.settle()
+        for prefix in (self._names.old, self._names.new):
+            self._drop(prefix)  # whatever it is: what stands there would be put in place
         self._lost = 0
 
     def write(self, dataset: Dataset, pieces: Iterable[bytes]) -> int:
@@ -117,7 +118,7 @@ class Store(Source):
                     *_renames(self._prefix, names.new, part),
                     *_renames(names.old, self._prefix, part),
                     (b"RENAME", names.marker(b"-old"), names.marker()),
-                    (b"DEL", names.keys(b"-old")),
+                    (b"RENAME", names.keys(b"-old"), names.keys(b"-new")),
                 ]
             )
             return
@@ -127,18 +128,30 @@ class Store(Source):
                 *self._moves(names.old, self._prefix),
                 (b"DEL", names.marker(b"-new")),  # what was in place is no staged load any more
                 *self._turn(b"-old", b""),
+                (b"ZADD", names.keys(b"-new"), b"0", rewind.NOTHING),  # but a leftover
             ]
         )
 
     def settle(self) -> None:
-        """The markers go first: from then on the leftovers count as nothing."""
+        """The markers go first: from then on the leftovers count as nothing. The lists of names go
+        last, since they tell that there are leftovers; without them nobody looks for any."""
         self._own()
         names = self._names
-        gone = [names.marker(b"-old"), names.marker(b"-new")]
-        self._wire.ask(b"DEL", *gone)
-        self._wire.ask(b"UNLINK", names.keys(b"-old"), names.keys(b"-new"))
-        for prefix in (names.old, names.new):
-            self._drop(prefix)
+        markers = [names.marker(b"-old"), names.marker(b"-new")]
+        lists = [names.keys(b"-old"), names.keys(b"-new")]
+        if not self._wire.ask(b"EXISTS", *markers, *lists):
+            return
+        parts = [rewind.part(self._wire, one) for one in lists]
+        found = int(self._wire.ask(b"EXISTS", *lists))
+        if not found:
+            self._wire.ask(b"ZADD", lists[0], b"0", rewind.NOTHING)
+        self._wire.ask(b"DEL", *markers)
+        if not found or found > sum(part is not None for part in parts):  # of a whole load
+            for prefix in (names.old, names.new):
+                self._drop(prefix)
+        for part in parts:
+            rewind.drop(self._wire, names, part or ())
+        self._wire.ask(b"UNLINK", *lists)
 
     def changes(self) -> Sequence[Change]:
         keys = rewind.changed(self._wire, self._names, self._own().baseline)

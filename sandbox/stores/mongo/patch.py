@@ -48,7 +48,6 @@ def compare(
     ids: dict[bytes, Any] = {}
     old: dict[bytes, RawBSONDocument] = {}
     new: dict[bytes, RawBSONDocument] = {}
-    most = max(FEW, base.estimated_document_count() // 4)
     size = 0
     for part in _parts(touched):
         now, was = _fetch(present, part), _fetch(base, part)
@@ -60,9 +59,13 @@ def compare(
                 if one is not None:
                     held[key], ids[key] = one, one["_id"]
                     size += len(one.raw)
-        if len(ids) > most or size > MOST_BYTES:
+        if size > MOST_BYTES or (len(ids) > FEW and len(ids) > _quarter(base)):
             return None
     return Patch(ids=ids, old=old, new=new)
+
+
+def _quarter(collection: Collection[Any]) -> int:
+    return int(collection.estimated_document_count()) // 4
 
 
 def stage(base: Database[Document], name: str, one: Patch) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from sandbox.errors import NoBaseline
 from sandbox.stores.redis.reading import scan
-from sandbox.stores.redis.session import Names, Wire, glob
+from sandbox.stores.redis.session import OWN, Names, Wire, glob
 
 NOTHING = b"\x00sandbox"  # in every such set: an empty one would not exist
-CHUNK = 500  # keys that one script call goes through: others are served in between
+CHUNK = 500  # keys in one script call: others are served in between
+PAGE = 1_000  # names that one call looks at
 FACTS = b"""
 local function facts(key)
   local dump = redis.call('DUMP', key)
@@ -60,35 +61,36 @@ local function same(one, other)
   for i = 1, #a do if a[i] ~= b[i] then return false end end
   return true
 end
+local function untouched(now, was)
+  if redis.call('PEXPIRETIME', now) ~= redis.call('PEXPIRETIME', was) then return false end
+  local text = redis.pcall('GET', now)  -- of strings: DUMP would compress them
+  if type(text) == 'string' then return text == redis.pcall('GET', was) end
+  local dump = redis.call('DUMP', now)
+  return dump and dump == redis.call('DUMP', was)
+end
 local function differs(name)
   local now, was = ARGV[1] .. name, ARGV[2] .. name
-  local dump = redis.call('DUMP', now)
-  if dump and dump == redis.call('DUMP', was)
-    and redis.call('PEXPIRETIME', now) == redis.call('PEXPIRETIME', was) then return false end
+  if untouched(now, was) then return false end
   local found = facts(now)
   if found == redis.call('HGET', ARGV[3], name) then return false end
   local kept = redis.call('EXISTS', was) == 1
   return (found or kept) and not (found and kept and same(now, was))
 end
+local function begins(key, prefix) return string.sub(key, 1, #prefix) == prefix end
 local page = redis.call('SCAN', ARGV[4], 'MATCH', ARGV[5], 'COUNT', ARGV[6])
 local changed = {}
 for _, key in ipairs(page[2]) do
-  local name = string.sub(key, #ARGV[1] + 1)
-  if differs(name) then changed[#changed + 1] = name end
+  if begins(key, ARGV[2]) then  -- a pristine copy: only its own key can be missing
+    local name = string.sub(key, #ARGV[2] + 1)
+    if redis.call('EXISTS', ARGV[1] .. name) == 0 then changed[#changed + 1] = name end
+  elseif begins(key, ARGV[1]) and not begins(key, ARGV[7]) then
+    local name = string.sub(key, #ARGV[1] + 1)
+    if differs(name) then changed[#changed + 1] = name end
+  end
 end
 return {page[1], changed}
 """
 )
-# Only these names can be missing: each has a pristine copy.
-MISSING = b"""
-local page = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[4], 'COUNT', ARGV[5])
-local missing = {}
-for _, key in ipairs(page[2]) do
-  local name = string.sub(key, #ARGV[2] + 1)
-  if redis.call('EXISTS', ARGV[1] .. name) == 0 then missing[#missing + 1] = name end
-end
-return {page[1], missing}
-"""
 COPY = b"""
 for i = 3, #ARGV do
   local source, target = ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i]
@@ -120,10 +122,20 @@ def changed(wire: Wire, names: Names, baseline: str) -> list[bytes]:
         raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
     if kept != baseline.encode():
         raise NoBaseline("the pristine copy is another load's", where="redis", hint="./inv load")
-    where = (names.prefix, names.base)
-    differ = _paged(wire, COMPARE, (*where, names.keys(b"-base")), names.prefix)
-    missing = _paged(wire, MISSING, where, names.base)
-    return sorted({*differ, *missing})
+    return sorted(set(_differing(wire, names)))
+
+
+def _differing(wire: Wire, names: Names) -> Iterator[bytes]:
+    """One look at all names of the server, a page a call; some come twice."""
+    given = (names.prefix, names.base, names.keys(b"-base"))
+    both = b"*" + glob(names.prefix)  # the keys and their pristine copies
+    cursor = b"0"
+    while True:
+        asked = (*given, cursor, both, b"%d" % PAGE, OWN)
+        cursor, found = wire.ask(b"EVAL", COMPARE, b"0", *asked)
+        yield from found
+        if cursor == b"0":
+            return
 
 
 def stage(wire: Wire, names: Names, keys: Sequence[bytes]) -> None:
@@ -149,17 +161,6 @@ def part(wire: Wire, key: bytes) -> list[bytes] | None:
 
 def _under(wire: Wire, prefix: bytes) -> Iterator[bytes]:
     return (name[len(prefix) :] for name in scan(wire, prefix))
-
-
-def _paged(wire: Wire, script: bytes, given: Sequence[bytes], prefix: bytes) -> Iterator[bytes]:
-    """Names that a script tells, page by page of the keys under a prefix; some of them twice."""
-    cursor = b"0"
-    while True:
-        asked = (*given, cursor, glob(prefix), b"%d" % CHUNK)
-        cursor, found = wire.ask(b"EVAL", script, b"0", *asked)
-        yield from found
-        if cursor == b"0":
-            return
 
 
 def _chunks(names: Sequence[bytes] | set[bytes] | Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -3,6 +3,7 @@ and an interruption leaves the old or the new."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -197,3 +198,27 @@ def test_redis_puts_nothing_in_place_that_lay_about(redis: Any) -> None:
     redis.client.set(b"sandbox:new:" + DEV + b"junk", "x")
     test_redis_copy.load(redis.source(), redis.store(), Keep())
     assert test_redis_copy.content(redis.client, PLAYGROUND.prefix) == before
+
+
+@pytest.mark.parametrize("gone", ["deleted", "expired"])
+def test_redis_sees_a_new_key_in_the_place_of_one_that_is_gone(redis: Any, gone: str) -> None:
+    """As many keys as there were, and not the same ones."""
+    before = test_redis_copy.content(redis.client, PLAYGROUND.prefix)
+    if gone == "deleted":
+        redis.client.delete(DEV + b"text")
+    else:  # the key and its pristine copy
+        for prefix in (b"", b"sandbox:base:"):
+            redis.client.pexpire(prefix + DEV + b"text", 1)
+        kept = b"sandbox:marker-base:" + DEV
+        redis.client.set(kept, redis.client.get(kept).split()[0] + b" 1")
+        time.sleep(0.05)
+    redis.client.set(DEV + b"other", "x")
+    (change,) = redis.store().changes()
+    assert change.rows == (2 if gone == "deleted" else 1)
+    store = redis.store()
+    store.rewind()
+    store.swap()
+    redis.store().settle()
+    after = test_redis_copy.content(redis.client, PLAYGROUND.prefix)
+    assert DEV + b"other" not in after and b"other" not in after
+    assert after.keys() == before.keys() - ({b"text"} if gone == "expired" else set())

@@ -12,9 +12,10 @@ from sandbox.errors import NoBaseline
 from sandbox.stores.redis.reading import scan
 from sandbox.stores.redis.session import OWN, Names, Wire, glob
 
+NEVER = 1 << 62  # ms, when nothing expires
 NOTHING = b"\x00sandbox"  # in every such set: an empty one would not exist
 CHUNK = 500  # keys in one script call: others are served in between
-PAGE = 1_000  # names that one call looks at
+PAGE = 2_000  # names that one call looks at
 FACTS = b"""
 local function facts(key)
   local dump = redis.call('DUMP', key)
@@ -26,14 +27,17 @@ end
 KEEP = (
     FACTS
     + b"""
+local first = -1
 for i = 4, #ARGV do
   local found = facts(ARGV[1] .. ARGV[i])
   if found then
+    local expiry = redis.call('PEXPIRETIME', ARGV[1] .. ARGV[i])
+    if expiry >= 0 and (first < 0 or expiry < first) then first = expiry end
     redis.call('COPY', ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i], 'REPLACE')
     redis.call('HSET', ARGV[3], ARGV[i], found)
   end
 end
-return #ARGV - 3
+return first
 """
 )
 # DUMP follows the order in memory, which a rehash changes: sets and hashes get a second look.
@@ -68,29 +72,40 @@ local function untouched(now, was)
   local dump = redis.call('DUMP', now)
   return dump and dump == redis.call('DUMP', was)
 end
-local function differs(name)
-  local now, was = ARGV[1] .. name, ARGV[2] .. name
+local missing = 0
+local function differs(now, was, name)
   if untouched(now, was) then return false end
   local found = facts(now)
   if found == redis.call('HGET', ARGV[3], name) then return false end
   local kept = redis.call('EXISTS', was) == 1
+  if kept and not found then missing = missing + 1 end
   return (found or kept) and not (found and kept and same(now, was))
 end
-local function begins(key, prefix) return string.sub(key, 1, #prefix) == prefix end
 local page = redis.call('SCAN', ARGV[4], 'MATCH', ARGV[5], 'COUNT', ARGV[6])
-local changed = {}
+local changed, live, copies = {}, 0, 0
 for _, key in ipairs(page[2]) do
-  if begins(key, ARGV[2]) then  -- a pristine copy: only its own key can be missing
+  if string.sub(key, 1, #ARGV[2]) == ARGV[2] then
     local name = string.sub(key, #ARGV[2] + 1)
-    if redis.call('EXISTS', ARGV[1] .. name) == 0 then changed[#changed + 1] = name end
-  elseif begins(key, ARGV[1]) and not begins(key, ARGV[7]) then
-    local name = string.sub(key, #ARGV[1] + 1)
-    if differs(name) then changed[#changed + 1] = name end
+    copies = copies + 1
+    if differs(ARGV[1] .. name, key, name) then changed[#changed + 1] = name end
+  elseif string.sub(key, 1, #ARGV[1]) == ARGV[1] and string.sub(key, 1, #ARGV[7]) ~= ARGV[7] then
+    live = live + 1
   end
 end
-return {page[1], changed}
+return {page[1], changed, live, copies, missing}
 """
 )
+NEW = b"""
+local page = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[4], 'COUNT', ARGV[5])
+local new = {}
+for _, key in ipairs(page[2]) do
+  local name = string.sub(key, #ARGV[1] + 1)
+  if string.sub(key, 1, #ARGV[6]) ~= ARGV[6] and redis.call('EXISTS', ARGV[2] .. name) == 0 then
+    new[#new + 1] = name
+  end
+end
+return {page[1], new}
+"""
 COPY = b"""
 for i = 3, #ARGV do
   local source, target = ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i]
@@ -103,9 +118,12 @@ return #ARGV - 2
 def keep(wire: Wire, names: Names, source: bytes, baseline: str) -> None:
     """Copy what lies under `source`; the baseline's name goes last."""
     forget(wire, names)
+    expiries = []
     for chunk in _chunks(_under(wire, source)):
-        wire.ask(b"EVAL", KEEP, b"0", source, names.base, names.keys(b"-base"), *chunk)
-    wire.ask(b"SET", names.marker(b"-base"), baseline.encode())
+        given = (source, names.base, names.keys(b"-base"), *chunk)
+        expiries.append(int(wire.ask(b"EVAL", KEEP, b"0", *given)))
+    first = min((one for one in expiries if one >= 0), default=NEVER)
+    wire.ask(b"SET", names.marker(b"-base"), b"%b %d" % (baseline.encode(), first))
 
 
 def forget(wire: Wire, names: Names) -> None:
@@ -120,22 +138,44 @@ def changed(wire: Wire, names: Names, baseline: str) -> list[bytes]:
     kept = wire.ask(b"GET", names.marker(b"-base"))
     if not baseline or kept is None:
         raise NoBaseline("no pristine copy is kept", where="redis", hint="./inv load")
-    if kept != baseline.encode():
+    named, _, first = kept.partition(b" ")
+    if named != baseline.encode():
         raise NoBaseline("the pristine copy is another load's", where="redis", hint="./inv load")
-    return sorted(set(_differing(wire, names)))
+    found, live, copies, missing = _compared(wire, names)
+    noted = int(wire.ask(b"HLEN", names.keys(b"-base")))
+    now = int(wire.ask(b"TIME")[0]) * 1000
+    if missing or not live == copies == noted or now >= int(first or 0):
+        found += _new(wire, names)
+    return sorted(set(found))
 
 
-def _differing(wire: Wire, names: Names) -> Iterator[bytes]:
-    """One look at all names of the server, a page a call; some come twice."""
+def _compared(wire: Wire, names: Names) -> tuple[list[bytes], int, int, int]:
+    """Every pristine copy with its key, in one look at all names of the server, a page a call; how
+    many keys and copies there are, and copies without a key. SCAN may tell a name twice and never
+    leaves one out: where no copy can have expired and every one has its key, as many keys as copies
+    are the same ones, and there is no new one."""
     given = (names.prefix, names.base, names.keys(b"-base"))
-    both = b"*" + glob(names.prefix)  # the keys and their pristine copies
-    cursor = b"0"
+    both = b"*" + glob(names.prefix)  # the keys and their copies
+    found: list[bytes] = []
+    counts, cursor = [0, 0, 0], b"0"
     while True:
         asked = (*given, cursor, both, b"%d" % PAGE, OWN)
-        cursor, found = wire.ask(b"EVAL", COMPARE, b"0", *asked)
-        yield from found
+        cursor, changed, *more = wire.ask(b"EVAL", COMPARE, b"0", *asked)
+        found += changed
+        counts = [one + other for one, other in zip(counts, more, strict=True)]
         if cursor == b"0":
-            return
+            return found, counts[0], counts[1], counts[2]
+
+
+def _new(wire: Wire, names: Names) -> list[bytes]:
+    """Keys without a copy."""
+    given, found, cursor = (names.prefix, names.base), list[bytes](), b"0"
+    while True:
+        asked = (*given, cursor, glob(names.prefix), b"%d" % PAGE, OWN)
+        cursor, new = wire.ask(b"EVAL", NEW, b"0", *asked)
+        found += new
+        if cursor == b"0":
+            return found
 
 
 def stage(wire: Wire, names: Names, keys: Sequence[bytes]) -> None:

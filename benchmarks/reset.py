@@ -94,7 +94,8 @@ def ours(folder: Path, layout: str, size: int, runs: int) -> dict[str, Any]:
             **sizes(made),
         }
         if layout == "dedicated":
-            found["first_write"] = first_write(made)
+            found["first_write"] = first_write(made, at_once=False)
+            found["first_write_at_once"] = first_write(made, at_once=True)
     return found
 
 

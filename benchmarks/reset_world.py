@@ -35,8 +35,9 @@ FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAY
 ROW = 1_000  # bytes of a row of the largest table, about
 DIMENSIONS = 1024
 CHANGED = 1_000  # rows
-# MongoDB runs as a replica set of one member: production's usually is one, and a standalone server
-# has to be read whole. The stand-in initiates itself; mongod wants a key file and `rs.initiate()`.
+# Where the playground shares production's server, that is a replica set of one member, as they
+# usually are: a standalone one has to be read whole. The stand-in initiates itself; mongod wants a
+# key file and `rs.initiate()`.
 MONGOD = "command: mongod"
 
 
@@ -195,7 +196,8 @@ def world(folder: Path, layout: str, megabytes: int) -> Iterator[World]:
     for name in ("compose.prod.yaml", "compose.dev.yaml"):
         text = (ROOT / name).read_text()
         assert MONGOD in text, name
-        (folder / name).write_text(text.replace(MONGOD, f"{MONGOD} --replSet rs0"))
+        command = f"{MONGOD} --replSet rs0" if layout == "namespaced" else MONGOD
+        (folder / name).write_text(text.replace(MONGOD, command))
     text = (ROOT / "sandbox.toml").read_text()
     for old, new in (
         ('"momentry"       #', f'"{made.project}" #'),
@@ -247,9 +249,13 @@ def timed_reset(made: World) -> dict[str, float]:
     return {"command": round(command, 3), "answered": round(answered, 3)}
 
 
-def first_write(made: World) -> dict[str, float]:
+def first_write(made: World, *, at_once: bool) -> dict[str, float]:
     """After a reset: seconds of the first change of one row of the largest table, and of a second
-    one; the first copies the table's file up from the image."""
+    one. Where a reset follows another `at_once`, before the next containers are made, the first
+    copies the table's file up from the image."""
+    if not at_once:
+        time.sleep(2)
+        settled(made)
     made.inv("reset")
     found = {}
     with made.clients() as clients:

@@ -120,9 +120,14 @@ def is_apart(attributes: Mapping[str, Any]) -> bool:
     return NONE in attributes["NetworkSettings"]["Networks"]
 
 
-def join(client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any]) -> None:
-    """Put a container that started apart on the networks of `attributes`, and its ports with it."""
+def loose(client: docker.DockerClient, identifier: str) -> None:
+    """Off the network that leads nowhere, with which no other goes together."""
     client.api.disconnect_container_from_network(identifier, NONE)
+
+
+def join(client: docker.DockerClient, identifier: str, attributes: Mapping[str, Any]) -> None:
+    """Put a container that started apart, and is `loose`, on the networks of `attributes`, and its
+    ports with it."""
     for network, aliases in networks(attributes).items():
         client.api.connect_container_to_network(identifier, network, aliases=aliases)
 

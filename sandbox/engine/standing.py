@@ -21,7 +21,7 @@ from docker.errors import APIError, NotFound
 
 from sandbox.engine import cloning, labels
 
-LARGE = 256 << 20  # bytes of data in an image, from which on it pays
+LARGE = 16 << 20  # bytes of data in an image, from which on it pays
 
 
 class Standing:

@@ -160,6 +160,7 @@ class Swap:
             cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
         if cloning.starts_apart(attributes):
             self._start(name)
+            cloning.loose(self._client, name)  # now: in the exchange it would be waited for
 
     def _exchange(self, attributes: Mapping[str, Any], generation: str) -> None:
         api, place = self._client.api, _place(attributes)

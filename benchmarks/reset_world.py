@@ -222,6 +222,7 @@ def world(folder: Path, layout: str, megabytes: int) -> Iterator[World]:
 
 def settled(made: World) -> None:
     """Wait until the last reset's work in the background is over: a person would have worked."""
+    time.sleep(2)  # the background begins after its command has ended
     client, began = docker.from_env(), time.monotonic()
     while time.monotonic() - began < 600:
         names = [one["Names"][0] for one in client.api.containers(all=True) if one["Names"]]
@@ -237,7 +238,6 @@ def timed_reset(made: World) -> dict[str, float]:
         clients.change(made.amounts)
         changed = clients.ask()
         assert set(changed.values()) == {1}, changed
-    time.sleep(2)  # the background begins after its command has ended
     settled(made)
     began = time.monotonic()
     made.inv("reset")
@@ -254,7 +254,6 @@ def first_write(made: World, *, at_once: bool) -> dict[str, float]:
     one. Where a reset follows another `at_once`, before the next containers are made, the first
     copies the table's file up from the image."""
     if not at_once:
-        time.sleep(2)
         settled(made)
     made.inv("reset")
     found = {}

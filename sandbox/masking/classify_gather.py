@@ -22,6 +22,7 @@ from sandbox.masking.classify_seen import (
 )
 from sandbox.masking.keep import Keep
 from sandbox.masking.rules import ITEMS
+from sandbox.masking.strategies.vectors import is_named
 from sandbox.model import Dataset, Entry, Field, FileEntry, Point
 
 MEMBERS = 100  # of one key
@@ -71,8 +72,7 @@ class Gather(Keep):
         for point in points:
             self._count()
             collect(point.payload, self.leaves)
-            named = isinstance(point.vector, Mapping) and "indices" not in point.vector
-            for name in point.vector if named else [""]:
+            for name in point.vector if is_named(point.vector) else [""]:
                 self.vectors.setdefault(name, Leaf()).seen["vector"] += 1
             if self.inner is not None:
                 self.inner.points(collection, [point])

@@ -15,6 +15,7 @@ from sandbox.masking.policy import Policy
 from sandbox.masking.pseudonyms import FORMS, Pseudonyms, read_key
 from sandbox.masking.rules import Rule, Tree
 from sandbox.masking.strategies import Function, Tools, make, many
+from sandbox.masking.strategies.vectors import is_named
 from sandbox.masking.subset import ROWS, Links, Values, loose, starts
 from sandbox.masking.suggest import suggest
 from sandbox.masking.tables import Table, Texts
@@ -248,7 +249,7 @@ class PolicyMask:
 
     def _vectors_of(self, vectors: Sequence[Any]) -> list[Any]:
         """Vectors by name, those of one name together; "" is the name of the only one."""
-        named = [_is_named(vector) for vector in vectors]
+        named = [is_named(vector) for vector in vectors]
         out: list[Any] = [{} if one else None for one in named]
         places: dict[str, list[tuple[int, Any]]] = {}
         for at, vector in enumerate(vectors):
@@ -305,8 +306,3 @@ class PolicyMask:
             rules: list[Rule | None] = [self._policy.point_id, *self._policy.vectors.values()]
             return self._payload.keeps and all(rule is not None and rule.keeps for rule in rules)
         return False
-
-
-def _is_named(vector: Any) -> bool:
-    """An object of vectors, and not a sparse one."""
-    return isinstance(vector, Mapping) and "indices" not in vector

@@ -110,8 +110,7 @@ class Table:
         expression = sql.elements(rule, field)
         if expression is None:
             function = make(rule, self._tools)
-            over = pgtext.over_elements(_over(function))
-            self.texts[field.name] = lambda values: list(map(over, values))
+            self.texts[field.name] = _each(pgtext.over_elements(_over(function)))
             return
         self.expressions[field.name] = expression
         self._note_later(field, rule)
@@ -141,9 +140,7 @@ class Table:
                 raise ConfigError(f"{field.name} has no field {name}", where=where)
         self._strategies.setdefault(field.name, "composite")
         over = pgtext.over_fields(functions)
-        if listed:
-            over = pgtext.over_elements(over)
-        self.texts[field.name] = lambda values: list(map(over, values))
+        self.texts[field.name] = _each(pgtext.over_elements(over) if listed else over)
 
     def _note_later(self, field: Field, rule: Rule) -> None:
         if rule.strategy in SEARCHED | FROM_LISTS:
@@ -239,6 +236,10 @@ class Table:
 
 def _text(made: Any) -> str | None:
     return made if made is None or isinstance(made, str) else str(made)
+
+
+def _each(function: Text) -> Texts:
+    return lambda values: list(map(function, values))
 
 
 def _over(function: Callable[[Any], Any]) -> Text:

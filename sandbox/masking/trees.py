@@ -133,7 +133,7 @@ class Walker:
         for key, value in document.items():
             child = get(key) or other
             if child is None:
-                made = self._unknown(f"{path}.{key}" if path else str(key), value)
+                made = self._unknown(_below(path, key), value)
                 if made is not None:
                     out[key] = made
             elif value is None:
@@ -146,12 +146,10 @@ class Walker:
             elif child.late and isinstance(value, str):
                 out[key] = None  # holds the place
                 later.texts.append((out, key, child, value))
+            elif child.inside and isinstance(value, (str, bytes)):
+                self._inside(child, value, _below(path, key), out, key, later)
             else:
-                below = f"{path}.{key}" if path else str(key)
-                if child.inside and isinstance(value, (str, bytes)):
-                    self._inside(child, value, below, out, key, later)
-                else:
-                    out[key] = self._any(child, value, below, root, later)
+                out[key] = self._any(child, value, _below(path, key), root, later)
         return out
 
     def _any(self, node: Node, value: Any, path: str, root: Any, later: Later) -> Any:
@@ -254,6 +252,10 @@ class Walker:
         else:
             self._uncovered(path, value)
         return None
+
+
+def _below(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
 
 
 def _lookup(root: Any, path: tuple[str, ...]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import bson
@@ -11,9 +10,8 @@ import pytest
 
 from sandbox.stores.mongo import rewind, stream
 from sandbox.stores.mongo.session import MARKER
-from tests.contract import mongo_world
 from tests.contract.conftest import RECIPES
-from tests.contract.test_rewind_stores import SPOILS, seen, uuid_of
+from tests.contract.test_rewind_stores import SPOILS, loaded, seen, uuid_of
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +23,7 @@ def member(run: Any) -> Any:
 
 @pytest.fixture
 def mongo(member: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(mongo_world, "OURS", replace(mongo_world.OURS, baseline="b1"))
-    with mongo_world.isolated(member) as world:
-        for name in ("chunks", "cache", "still"):
-            world.production[name].insert_many([{"_id": n, "n": n, "s": name} for n in range(500)])
-        world.production["chunks"].create_index([("n", 1)], name="by_n", unique=True)
-        world.production.command(
-            "create", "few", viewOn="chunks", pipeline=[{"$match": {"_id": 3}}]
-        )
-        world.load()
+    with loaded(member, monkeypatch, few=[{"$match": {"_id": 3}}]) as world:
         yield world
 
 

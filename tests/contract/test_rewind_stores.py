@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -88,15 +89,22 @@ def test_another_loads_copy_is_refused(redis: Any) -> None:
         redis.store().rewind()
 
 
-@pytest.fixture
-def mongo(mongo_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@contextmanager
+def loaded(server: Any, monkeypatch: pytest.MonkeyPatch, few: list[Any]) -> Iterator[Any]:
+    """Three collections of MongoDB and a view `few`, kept as the baseline `b1`."""
     monkeypatch.setattr(mongo_world, "OURS", replace(mongo_world.OURS, baseline="b1"))
-    with mongo_world.isolated(mongo_server) as world:
+    with mongo_world.isolated(server) as world:
         for name in ("chunks", "cache", "still"):
             world.production[name].insert_many([{"_id": n, "n": n, "s": name} for n in range(500)])
         world.production["chunks"].create_index([("n", 1)], name="by_n", unique=True)
-        world.production.command("create", "few", viewOn="chunks", pipeline=[{"$limit": 3}])
+        world.production.command("create", "few", viewOn="chunks", pipeline=few)
         world.load()
+        yield world
+
+
+@pytest.fixture
+def mongo(mongo_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with loaded(mongo_server, monkeypatch, few=[{"$limit": 3}]) as world:
         yield world
 
 

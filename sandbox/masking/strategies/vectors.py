@@ -10,7 +10,7 @@ their shortest form: what both servers hold.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,11 @@ def _units(vectors: Matrix) -> Matrix:
     return made
 
 
+def is_named(vector: Any) -> bool:
+    """An object of vectors by name, and not a sparse one."""
+    return isinstance(vector, Mapping) and "indices" not in vector
+
+
 class Vectors(Together):
     """Lists of numbers, pgvector's texts, sparse and multi vectors as Qdrant gives them."""
 
@@ -112,7 +117,7 @@ class Vectors(Together):
         if all(isinstance(value, str) for value in values):
             return self._texts(values)
         out: list[Any] = [None] * len(values)
-        dense: dict[int, list[int]] = {}
+        dense: dict[int, Any] = {}
         for at, value in enumerate(values):
             if isinstance(value, str):
                 out[at] = self._texts([value])[0]
@@ -121,11 +126,21 @@ class Vectors(Together):
             elif len(value) and isinstance(value[0], (list, tuple)):
                 out[at] = self._lists(value)
             else:
-                dense.setdefault(len(value), []).append(at)
-        for places in dense.values():
-            for at, made in zip(places, self._rows([values[at] for at in places]), strict=True):
+                dense[at] = value
+        for places, rows in self._by_length(dense):
+            for at, made in zip(places, rows, strict=True):
                 out[at] = made
         return out
+
+    def _by_length(
+        self, dense: Mapping[int, Any]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Vectors by place, those of one length masked together."""
+        lengths: dict[int, list[int]] = {}
+        for at, vector in dense.items():
+            lengths.setdefault(len(vector), []).append(at)
+        for places in lengths.values():
+            yield places, self._rows([dense[at] for at in places])
 
     def _rows(self, vectors: Sequence[Any]) -> NDArray[np.float32]:
         """Vectors of one length."""
@@ -146,12 +161,8 @@ class Vectors(Together):
         if not all(text.startswith("[") for text in texts):
             raise ConfigError("only dense vectors can be masked", where=self._rule.where)
         out: list[Any] = [None] * len(texts)
-        by_length: dict[int, list[int]] = {}
-        vectors = orjson.loads(f"[{','.join(texts)}]")
-        for at, vector in enumerate(vectors):
-            by_length.setdefault(len(vector), []).append(at)
-        for places in by_length.values():
-            rows = self._rows([vectors[at] for at in places])
+        vectors = dict(enumerate(orjson.loads(f"[{','.join(texts)}]")))
+        for places, rows in self._by_length(vectors):
             written = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY).decode()
             for at, row in zip(places, written[2:-2].split("],["), strict=True):
                 out[at] = f"[{row}]"

@@ -6,11 +6,11 @@ of its id, with the other one inside, or nothing where there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
-import bson
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne
@@ -19,12 +19,13 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from sandbox.errors import NoBaseline
-from sandbox.stores.mongo.session import LOSSLESS, NEW, OLD, Document
+from sandbox.stores.mongo.session import LOSSLESS, NEW, OLD, Document, key
 
 AT_ONCE = 500  # documents
 FEW = 1_000  # documents that may always go back one by one; of a large collection, a quarter
 MOST_BYTES = 64 << 20  # of documents that differ: they are held in memory
 RAW: CodecOptions[RawBSONDocument] = LOSSLESS.with_options(document_class=RawBSONDocument)
+T = TypeVar("T")
 Raw = Mapping[bytes, RawBSONDocument]  # by the id's bytes
 
 
@@ -51,13 +52,13 @@ def compare(
     size = 0
     for part in _parts(touched):
         now, was = _fetch(present, part), _fetch(base, part)
-        for key in now.keys() | was.keys():
-            here, there = now.get(key), was.get(key)
+        for place in now.keys() | was.keys():
+            here, there = now.get(place), was.get(place)
             if here is not None and there is not None and here.raw == there.raw:
                 continue
             for held, one in ((old, here), (new, there)):
                 if one is not None:
-                    held[key], ids[key] = one, one["_id"]
+                    held[place], ids[place] = one, one["_id"]
                     size += len(one.raw)
         if size > MOST_BYTES or (len(ids) > FEW and len(ids) > _quarter(base)):
             return None
@@ -73,8 +74,8 @@ def stage(base: Database[Document], name: str, one: Patch) -> None:
     for prefix, held in ((NEW, one.new), (OLD, one.old)):
         staged: Collection[Any] = base[prefix + name]
         rows: list[Document] = [
-            {"_id": identity, **({"is": held[key]} if key in held else {})}
-            for key, identity in one.ids.items()
+            {"_id": identity, **({"is": held[place]} if place in held else {})}
+            for place, identity in one.ids.items()
         ]
         try:
             for part in _parts(rows):
@@ -102,29 +103,19 @@ def apply(base: Database[Document], prefix: str, name: str) -> None:
 
 
 def _staged(staged: Collection[RawBSONDocument]) -> Iterator[list[RawBSONDocument]]:
-    held: list[RawBSONDocument] = []
-    for one in staged.find({"is": {"$exists": True}}):
-        held.append(one)
-        if len(held) == AT_ONCE:
-            yield held
-            held = []
-    if held:
-        yield held
+    return _parts(staged.find({"is": {"$exists": True}}))
 
 
 def _fetch(collection: Collection[Document], ids: Sequence[Any]) -> dict[bytes, RawBSONDocument]:
     found = _raw(collection).find({"_id": {"$in": list(ids)}})
-    return {_key(one["_id"]): one for one in found}
+    return {key(one["_id"]): one for one in found}
 
 
 def _raw(collection: Collection[Any]) -> Collection[RawBSONDocument]:
     return collection.with_options(codec_options=RAW)
 
 
-def _key(identity: Any) -> bytes:
-    return bson.encode({"": identity}, codec_options=LOSSLESS)
-
-
-def _parts(values: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(values), AT_ONCE):
-        yield list(values[start : start + AT_ONCE])
+def _parts(values: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(values)
+    while part := list(islice(left, AT_ONCE)):
+        yield part

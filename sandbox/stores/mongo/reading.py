@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-import bson
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from sandbox.model import Dataset
 from sandbox.stores.mongo.design import created
-from sandbox.stores.mongo.session import LOSSLESS
+from sandbox.stores.mongo.session import key
 
 CURSORS = 4
 RANGE_BYTES = 64 << 20  # a collection smaller than this is read by one cursor
@@ -61,13 +60,9 @@ def _bounds(collection: Collection[Any], count: int) -> list[Any]:
     bounds: list[Any] = []
     for number in range(1, count):
         bound = found[number * len(found) // count : number * len(found) // count + 1]
-        if bound and (not bounds or _bytes(bound[0]) != _bytes(bounds[-1])):
+        if bound and (not bounds or key(bound[0]) != key(bounds[-1])):
             bounds += bound
     return bounds
-
-
-def _bytes(value: Any) -> bytes:
-    return bson.encode({"": value}, codec_options=LOSSLESS)
 
 
 def batches(open_cursor: Open, wanted: Sequence[Options]) -> Iterator[bytes]:

@@ -82,8 +82,7 @@ def read(base: Database[Document], baseline: str) -> Document:
 
 def told_since(base: Database[Document], name: str, now: stream.Since | None) -> Document:
     """What is kept of a collection that is as it was loaded at this moment."""
-    found = next(iter(base.list_collections(filter={"name": name})), None)
-    uuid = (found or {}).get("info", {}).get("uuid")
+    uuid = None if now is None else _listed(base, name).get("info", {}).get("uuid")
     return {} if now is None or uuid is None else {"uuid": uuid, "since": now.document()}
 
 
@@ -102,13 +101,13 @@ def look(base: Database[Document], record: Mapping[str, Any]) -> Look:
     present = {c["name"]: c for c in base.list_collections() if not is_own_name(c["name"])}
     was = {one["name"]: one for one in record["collections"]}
     views = {view.name: view for view in design.views_from_text(record["views"].encode())}
-    told = stream.read(base, _begun(present, was)) or ({}, None)
+    touched, now = stream.read(base, _begun(present, was)) or ({}, None)
     found, patches = [], {}
     for name in sorted(present.keys() | was.keys() | views.keys()):
         what = _shape(base, name, present.get(name), was.get(name), views.get(name))
         rows = None
         if not what and name in was:
-            made = _patch(base, name, told[0].get(name))
+            made = _patch(base, name, touched.get(name))
             if made is None:
                 what = "" if digest(base, name) == was[name]["digest"] else "rows"
             elif made.rows:
@@ -116,7 +115,7 @@ def look(base: Database[Document], record: Mapping[str, Any]) -> Look:
         if what:
             change = Change(store="mongo", dataset=name, what=what, rows=rows)  # type: ignore[arg-type]
             found.append(change)
-    return Look(changes=found, patches=patches, now=told[1])
+    return Look(changes=found, patches=patches, now=now)
 
 
 def _begun(
@@ -167,11 +166,15 @@ def dataset(one: Mapping[str, Any]) -> Dataset:
 
 def shape(base: Database[Document], name: str) -> str:
     """Options and indexes, as text."""
-    found = next(iter(base.list_collections(filter={"name": name})), None)
-    options = dict(found["options"]) if found else {}
+    options = _listed(base, name).get("options", {})
     kept = {key: options[key] for key in sorted(options) if key in design.CARRIED}
     indexes = [design.told(index) for index in base[name].list_indexes()]
     return design.to_text([kept, sorted(design.to_text(i) for i in indexes if i)])
+
+
+def _listed(base: Database[Document], name: str) -> Mapping[str, Any]:
+    """What the server says of a collection; nothing of one that is not there."""
+    return next(iter(base.list_collections(filter={"name": name})), {})
 
 
 def digest(base: Database[Document], name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import bson
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
@@ -94,6 +95,11 @@ def connect(access: Access) -> Client:
 
 def database(client: Client, name: str) -> Database[Document]:
     return client.get_database(name, codec_options=LOSSLESS)
+
+
+def key(value: Any) -> bytes:
+    """A value's own bytes, its type among them: equal for the same value only."""
+    return bson.encode({"": value}, codec_options=LOSSLESS)
 
 
 def line(error: Exception) -> str:

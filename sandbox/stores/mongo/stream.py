@@ -19,7 +19,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from pymongo.write_concern import WriteConcern
 
-from sandbox.stores.mongo.session import LOSSLESS, MARKER, NEW, OLD, Document
+from sandbox.stores.mongo.session import MARKER, NEW, OLD, Document, key
 
 SENTINEL = "since"  # a document beside the marker, written to be met in the stream
 WITHIN_S = 30.0  # an end that does not come by then is not waited for
@@ -72,7 +72,7 @@ class Touched:
         self.whole = False
 
     def add(self, identity: Any) -> None:
-        self.ids[bson.encode({"": identity}, codec_options=LOSSLESS)] = identity
+        self.ids[key(identity)] = identity
         self.whole |= len(self.ids) > MOST
 
 
@@ -116,9 +116,13 @@ def _concerned(
     event: Mapping[str, Any], begun: Mapping[str, Since], met: Collection[str]
 ) -> Iterator[str]:
     """The collections whose look has begun and that stand at the event's place."""
-    places = {event["ns"].get("coll", ""), event.get("to", {}).get("coll", "")}
-    names = {_bare(place) for place in places}
+    names = {_bare(place) for place in _places(event)}
     return (name for name in names if name in begun and begun[name].nonce in met)
+
+
+def _places(event: Mapping[str, Any]) -> set[str]:
+    """The collections that an event names, both of a rename."""
+    return {event["ns"].get("coll", ""), event.get("to", {}).get("coll", "")}
 
 
 def _bare(name: str) -> str:
@@ -128,7 +132,7 @@ def _bare(name: str) -> str:
 def _by_us(event: Mapping[str, Any], name: str) -> bool:
     """Whether it is a step of a load or reset, which never make one collection of another. What
     else made a collection anew gave it another UUID, which is looked at first."""
-    places = {event["ns"].get("coll", ""), event.get("to", {}).get("coll", "")}
+    places = _places(event)
     if event["operationType"] == "rename":
         return places in ({NEW + name, name}, {name, OLD + name})
     return name not in places

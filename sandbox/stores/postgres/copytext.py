@@ -21,20 +21,23 @@ _ESCAPE_OF = {"\\": "\\\\"} | {char: f"\\{letter}" for letter, char in _ESCAPES.
 
 def unescaped(fields: Sequence[bytes]) -> list[str]:
     """Fields of COPY text as the values' own text. No text in PostgreSQL has a NUL in it."""
+    if not fields:
+        return []
     texts = b"\0".join(fields).decode("utf-8")
-    if "\\" in texts:
-        return [_ESCAPED.sub(_meant, text) for text in texts.split("\0")] if fields else []
-    return texts.split("\0") if fields else []
+    values = texts.split("\0")
+    return [_ESCAPED.sub(_meant, one) for one in values] if "\\" in texts else values
 
 
 def escaped(values: Sequence[str]) -> list[bytes]:
     """The reverse."""
+    if not values:
+        return []
     texts = "\0".join(values)
-    if texts.count("\0") >= max(len(values), 1):
+    if texts.count("\0") >= len(values):
         raise Refused("a masked value holds a NUL, which no text in PostgreSQL can")
     if _TO_ESCAPE.search(texts):
         texts = _TO_ESCAPE.sub(lambda match: _ESCAPE_OF[match[0]], texts)
-    return texts.encode("utf-8").split(b"\0") if values else []
+    return texts.encode("utf-8").split(b"\0")
 
 
 def changer(columns: Sequence[str], functions: Mapping[str, Texts]) -> Change:

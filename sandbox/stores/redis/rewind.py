@@ -7,6 +7,7 @@ with the digest that was noted when it was loaded. It goes through the names its
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sandbox.errors import NoBaseline
 from sandbox.stores.redis.reading import scan
@@ -155,27 +156,32 @@ def _compared(wire: Wire, names: Names) -> tuple[list[bytes], int, int, int]:
     leaves one out: where no copy can have expired and every one has its key, as many keys as copies
     are the same ones, and there is no new one."""
     given = (names.prefix, names.base, names.keys(b"-base"))
-    both = b"*" + glob(names.prefix)  # the keys and their copies
     found: list[bytes] = []
-    counts, cursor = [0, 0, 0], b"0"
-    while True:
-        asked = (*given, cursor, both, b"%d" % PAGE, OWN)
-        cursor, changed, *more = wire.ask(b"EVAL", COMPARE, b"0", *asked)
+    counts = [0, 0, 0]
+    both = b"*" + glob(names.prefix)  # the keys and their copies
+    for changed, *more in _pages(wire, COMPARE, given, both):
         found += changed
         counts = [one + other for one, other in zip(counts, more, strict=True)]
-        if cursor == b"0":
-            return found, counts[0], counts[1], counts[2]
+    return found, counts[0], counts[1], counts[2]
 
 
 def _new(wire: Wire, names: Names) -> list[bytes]:
     """Keys without a copy."""
-    given, found, cursor = (names.prefix, names.base), list[bytes](), b"0"
+    pages = _pages(wire, NEW, (names.prefix, names.base), glob(names.prefix))
+    return [name for (new,) in pages for name in new]
+
+
+def _pages(
+    wire: Wire, script: bytes, given: Sequence[bytes], pattern: bytes
+) -> Iterator[list[Any]]:
+    """What a script says of each page of the server's names."""
+    cursor = b"0"
     while True:
-        asked = (*given, cursor, glob(names.prefix), b"%d" % PAGE, OWN)
-        cursor, new = wire.ask(b"EVAL", NEW, b"0", *asked)
-        found += new
+        asked = (*given, cursor, pattern, b"%d" % PAGE, OWN)
+        cursor, *said = wire.ask(b"EVAL", script, b"0", *asked)
+        yield said
         if cursor == b"0":
-            return found
+            return
 
 
 def stage(wire: Wire, names: Names, keys: Sequence[bytes]) -> None:

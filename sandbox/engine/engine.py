@@ -143,9 +143,11 @@ class Engine:
                     f"volume {volume['Name']} of {project} is kept: it is not marked as disposable",
                     hint="production's data is never removed from here",
                 )
-        for wave in _last_first(self.client.api.containers(all=True, filters=filters)):
-            with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda one: containers.remove(self.client, one), wave))
+        # Until none is left: in the background one more may be made ahead just now.
+        while there := self.client.api.containers(all=True, filters=filters):
+            for wave in _last_first(there):
+                with ThreadPoolExecutor(8) as pool:
+                    list(pool.map(lambda one: containers.remove(self.client, one), wave))
         for network in self.client.api.networks(filters=filters):
             with contextlib.suppress(APIError):  # another project's container is still in it
                 self.client.api.remove_network(network["Id"])

@@ -20,6 +20,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from sandbox.engine import cloning, labels
+from sandbox.errors import Unreachable
 
 LARGE = 16 << 20  # bytes of data in an image, from which on it pays
 
@@ -55,7 +56,7 @@ class Standing:
             generation = secrets.token_hex(4)
             for service, image in images.items():
                 if service not in present and self._size(image) >= LARGE:
-                    with contextlib.suppress(NotFound):  # taken down meanwhile
+                    with contextlib.suppress(NotFound, Unreachable):  # taken down meanwhile
                         self._make(service, image, generation)
 
     def _make(self, service: str, image: str, generation: str) -> None:
@@ -64,13 +65,26 @@ class Standing:
         warm = labels.staged(place, labels.WARM, generation)
         tags = {labels.SWAP: generation}
         made = cloning.clone(self._client, attributes, image=image, name=warm, tags=tags)
-        source = cloning.beside(self._client, attributes, image=image, name=f"{warm}-from")
+        try:
+            self._fill(made, attributes, image, f"{warm}-from")
+            # Whoever takes the project down looks for such as this until none is left; so it is
+            # either seen by them, or they had removed the present one before this look.
+            self._client.api.inspect_container(attributes["Id"])
+            self._client.api.rename(made, labels.staged(place, labels.READY, generation))
+        except BaseException:
+            with contextlib.suppress(NotFound):
+                self._client.api.remove_container(made, force=True, v=True)
+            raise
+
+    def _fill(self, made: str, attributes: Mapping[str, Any], image: str, name: str) -> None:
+        """Copy the data of `image` up, by way of a container called `name`."""
+        source = cloning.beside(self._client, attributes, image=image, name=name)
         try:
             pieces, _ = self._client.api.get_archive(source, cloning.DATA, chunk_size=1 << 20)
             self._client.api.put_archive(made, cloning.DATA.rpartition("/")[0], pieces)
         finally:
-            self._client.api.remove_container(source, force=True, v=True)
-        self._client.api.rename(made, labels.staged(place, labels.READY, generation))
+            with contextlib.suppress(NotFound):
+                self._client.api.remove_container(source, force=True, v=True)
 
     def _drop_stale(self, images: Mapping[str, str]) -> set[str]:
         """Returns the services that have one of the wanted image."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from sandbox.engine import Baseline, baselines, standing
+from sandbox.engine import Baseline, baselines, containers, labels, standing
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.report import silent
 from tests.contract.engine_world import FREEZE, SWAP, TWO_SLEEPERS, TWO_STORES, World, a_world
@@ -222,6 +222,49 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
     sleepers.settle()
     assert len(sleepers.names()) == 2
     sleepers.engine.prune(sleepers.project, keep=["base"])
+
+
+@pytest.mark.parametrize("call", ["create_container_from_config", "put_archive"])
+def test_taken_down_while_one_is_made_ahead_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Whoever takes the project down had listed its containers before this one was made."""
+    monkeypatch.setattr(standing, "LARGE", 0)
+    with a_world(tmp_path) as world:
+        world.up(TWO_SLEEPERS)
+        images = freeze(world, "base").images
+        api = world.engine.client.api
+        real = getattr(api, call)
+
+        def meanwhile(*args: Any, **options: Any) -> Any:
+            monkeypatch.setattr(api, call, real)
+            for service in BOTH:
+                world.container(service).remove(force=True)
+            return real(*args, **options)
+
+        monkeypatch.setattr(api, call, meanwhile)
+        world.engine.make_ahead(world.project, images)
+        beside = {"label": f"{labels.BESIDE}={world.project}"}
+        assert world.names() == [] == api.containers(all=True, filters=beside)
+
+
+def test_down_takes_what_is_made_ahead_after_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "LARGE", 0)
+    with a_world(tmp_path) as world:
+        world.up(TWO_SLEEPERS)
+        images = freeze(world, "base").images
+        real = containers.remove
+
+        def meanwhile(*args: Any) -> None:
+            if not [one for one in world.names() if ".ready-" in one]:
+                world.engine.make_ahead(world.project, images)
+            real(*args)
+
+        monkeypatch.setattr(containers, "remove", meanwhile)
+        world.engine.down(world.project)
+        assert world.names() == []
 
 
 # --- interrupted --------------------------------------------------------------------------------

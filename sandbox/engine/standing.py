@@ -1,9 +1,10 @@
-"""Containers made ahead, in the background, whose large files are copied already.
+"""Containers made ahead, in the background, which have booted already and stand still.
 
-A container that stands upon an image copies a file up when it is first opened for writing, and
-PostgreSQL opens all of them so: with large files the first query after a reset would wait for a
-disk. What is made ahead is never started, holds its data in its own layer and costs its size once
-more; a reset takes it when it is there and makes a new container when it is not.
+What the next reset puts in place has its data in its own layer: a container that stands upon an image
+copies a file up when it is first opened for writing, PostgreSQL opens all of them so, and with large
+files the first query would wait for a disk. And where it can start while the present one has the ports,
+it has started, answered its health check, and is paused: a reset need not wait for servers that
+read their data. That costs the data's size once more on disk, and the memory of idle servers.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from sandbox.engine import cloning, labels
+from sandbox.engine import cloning, labels, watching
 from sandbox.errors import Unreachable
 
-LARGE = 16 << 20  # bytes of data in an image, from which on it pays
+STANDS = ("created", "paused")  # one that runs, or has ended, was awake: a reboot, somebody's hand
 
 
 class Standing:
@@ -49,13 +50,13 @@ class Standing:
         return max(by_swap.items(), key=lambda pair: len(pair[1]))
 
     def make(self, images: Mapping[str, str]) -> None:
-        """For every service whose image is large, the one that the next reset will take. Meant for
-        a process of its own; one at a time works on a project."""
+        """For every service, the container that the next reset will take. Meant for a process of its
+        own; one at a time works on a project."""
         with _alone(self._project):
             present = self._drop_stale(images)
             generation = secrets.token_hex(4)
             for service, image in images.items():
-                if service not in present and self._size(image) >= LARGE:
+                if service not in present:
                     with contextlib.suppress(NotFound, Unreachable):  # taken down meanwhile
                         self._make(service, image, generation)
 
@@ -67,6 +68,8 @@ class Standing:
         made = cloning.clone(self._client, attributes, image=image, name=warm, tags=tags)
         try:
             self._fill(made, attributes, image, f"{warm}-from")
+            if cloning.starts_apart(attributes):
+                self._boot(made, warm)
             # Whoever takes the project down looks for such as this until none is left; so it is
             # either seen by them, or they had removed the present one before this look.
             self._client.api.inspect_container(attributes["Id"])
@@ -86,6 +89,12 @@ class Standing:
             with contextlib.suppress(NotFound):
                 self._client.api.remove_container(source, force=True, v=True)
 
+    def _boot(self, made: str, name: str) -> None:
+        self._client.api.start(made)
+        watching.healthy(self._client, made, name)
+        cloning.loose(self._client, made)
+        self._client.api.pause(made)
+
     def _drop_stale(self, images: Mapping[str, str]) -> set[str]:
         """Returns the services that have one of the wanted image."""
         present = set()
@@ -94,7 +103,8 @@ class Standing:
                 service = one["Labels"].get(labels.SERVICE, "")
                 if service not in images:
                     continue
-                if stage == labels.READY and one["ImageID"] == images[service]:
+                fits = one["ImageID"] == images[service] and one["State"] in STANDS
+                if stage == labels.READY and fits:
                     present.add(service)
                     continue
                 with contextlib.suppress(NotFound, APIError):
@@ -113,22 +123,14 @@ class Standing:
     def _fits(self, one: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
         """Whether it is what a clone of the present container would be."""
         made = self._client.api.inspect_container(one["Id"])
+        stands = "paused" if cloning.starts_apart(attributes) else "created"
         return bool(
-            made["Config"]["Env"] == attributes["Config"]["Env"]
+            made["State"]["Status"] == stands
+            and made["Config"]["Env"] == attributes["Config"]["Env"]
             and made["HostConfig"]["PortBindings"] == cloning.bindings(attributes)
-            and cloning.is_apart(made) == cloning.starts_apart(attributes)
             and one["Labels"].get(labels.CONFIG_HASH)
             == attributes["Config"]["Labels"].get(labels.CONFIG_HASH)
         )
-
-    def _size(self, image: str) -> int:
-        """Bytes of an image's own layers, over the plain one."""
-        api: Any = self._client.api
-        with contextlib.suppress(APIError, ValueError, TypeError):
-            facts = api.inspect_image(image)
-            plain = (facts["Config"].get("Labels") or {}).get(labels.IMAGE, "")
-            return int(facts["Size"]) - int(api.inspect_image(plain)["Size"])
-        return 0
 
 
 @contextlib.contextmanager

@@ -153,12 +153,15 @@ class Swap:
     ) -> None:
         """Make the next container, and let it start meanwhile, where it can."""
         name = labels.staged(_place(attributes), labels.NEXT, generation)
+        apart = cloning.starts_apart(attributes)
         if ahead is not None:
             self._client.api.rename(ahead, name)
-        else:
-            tags = {labels.SWAP: generation}
-            cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
-        if cloning.starts_apart(attributes):
+            if apart:
+                self._client.api.unpause(name)
+            return
+        tags = {labels.SWAP: generation}
+        cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
+        if apart:
             self._start(name)
             cloning.loose(self._client, name)  # now: in the exchange it would be waited for
 

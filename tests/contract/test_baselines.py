@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from sandbox.engine import Baseline, baselines, containers, labels, standing
+from sandbox.engine import Baseline, baselines, containers, labels
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.report import silent
 from tests.contract.engine_world import FREEZE, SWAP, TWO_SLEEPERS, TWO_STORES, World, a_world
@@ -195,7 +195,6 @@ def test_a_server_that_starts_apart_finds_itself_and_keeps_its_place_after_a_res
 def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
     sleepers: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "LARGE", 0)
     images = baseline(sleepers, "base").images
     for _ in range(2):  # the second time there is nothing to do
         sleepers.engine.make_ahead(sleepers.project, images)
@@ -229,7 +228,6 @@ def test_taken_down_while_one_is_made_ahead_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """Whoever takes the project down had listed its containers before this one was made."""
-    monkeypatch.setattr(standing, "LARGE", 0)
     with a_world(tmp_path) as world:
         world.up(TWO_SLEEPERS)
         images = freeze(world, "base").images
@@ -251,7 +249,6 @@ def test_taken_down_while_one_is_made_ahead_nothing_is_left(
 def test_down_takes_what_is_made_ahead_after_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "LARGE", 0)
     with a_world(tmp_path) as world:
         world.up(TWO_SLEEPERS)
         images = freeze(world, "base").images

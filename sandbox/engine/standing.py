@@ -1,10 +1,10 @@
 """Containers made ahead, in the background, which have booted already and stand still.
 
-What the next reset puts in place has its data in its own layer: a container that stands upon an image
-copies a file up when it is first opened for writing, PostgreSQL opens all of them so, and with large
-files the first query would wait for a disk. And where it can start while the present one has the ports,
-it has started, answered its health check, and is paused: a reset need not wait for servers that
-read their data. That costs the data's size once more on disk, and the memory of idle servers.
+What the next reset puts in place has its data in its own layer: a container that stands upon an
+image copies a file up when it is first opened for writing, PostgreSQL opens all of them so, and
+with large files the first query would wait for a disk. And where it can start while the present one
+has the ports, it has started, answered its health check, and is paused: a reset waits for no server
+that reads its data. That costs the data's size once more on disk, and idle servers' memory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ class Standing:
         return max(by_swap.items(), key=lambda pair: len(pair[1]))
 
     def make(self, images: Mapping[str, str]) -> None:
-        """For every service, the container that the next reset will take. Meant for a process of its
-        own; one at a time works on a project."""
+        """For every service, the container that the next reset will take. Meant for a process of
+        its own; one at a time works on a project."""
         with _alone(self._project):
             present = self._drop_stale(images)
             generation = secrets.token_hex(4)
@@ -90,10 +91,15 @@ class Standing:
                 self._client.api.remove_container(source, force=True, v=True)
 
     def _boot(self, made: str, name: str) -> None:
+        """Start it, wait until it answers, and let it stand still."""
         self._client.api.start(made)
         watching.healthy(self._client, made, name)
         cloning.loose(self._client, made)
-        self._client.api.pause(made)
+        try:
+            self._client.api.pause(made)
+        except APIError:  # the freezer of a busy machine fails now and then
+            time.sleep(1)
+            self._client.api.pause(made)
 
     def _drop_stale(self, images: Mapping[str, str]) -> set[str]:
         """Returns the services that have one of the wanted image."""

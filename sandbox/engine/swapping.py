@@ -154,16 +154,25 @@ class Swap:
         """Make the next container, and let it start meanwhile, where it can."""
         name = labels.staged(_place(attributes), labels.NEXT, generation)
         apart = cloning.starts_apart(attributes)
-        if ahead is not None:
-            self._client.api.rename(ahead, name)
-            if apart:
-                self._client.api.unpause(name)
+        if ahead is not None and self._woken(ahead, name, apart):
             return
         tags = {labels.SWAP: generation}
         cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
         if apart:
             self._start(name)
             cloning.loose(self._client, name)  # now: in the exchange it would be waited for
+
+    def _woken(self, ahead: str, name: str, apart: bool) -> bool:
+        """Whether what was made ahead can be taken: the freezer of a busy machine fails now and
+        then."""
+        try:
+            self._client.api.rename(ahead, name)
+            if apart:
+                self._client.api.unpause(ahead)
+        except APIError:
+            _discard(self._client, ahead)
+            return False
+        return True
 
     def _exchange(self, attributes: Mapping[str, Any], generation: str) -> None:
         api, place = self._client.api, _place(attributes)

@@ -6,17 +6,16 @@ are staged beside the present spaces and put in place together.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox import transfer
 from sandbox.contract import Store
 from sandbox.engine import Baseline
 from sandbox.errors import ConfigError, NoBaseline
-from sandbox.model import Change, Kind
+from sandbox.model import Change, Kind, Marker
 from sandbox.project import Project
 from sandbox.report import Step, Warned
 from sandbox.workflows import dedicated
@@ -25,10 +24,11 @@ from sandbox.workflows.credentials import changing
 from sandbox.workflows.diff import diff
 from sandbox.workflows.guards import check_amounts, check_own
 from sandbox.workflows.load import Loaded, keep_loaded, planned, stage, swap
-from sandbox.workflows.recovery import drop_staged, recover, settle
+from sandbox.workflows.recovery import drop_staged, recover
 from sandbox.workflows.session import Session
 
 SAFETY = "safety"
+SLOWEST_FIRST: tuple[Kind, ...] = ("redis", "postgres", "mongo", "qdrant", "files")
 
 
 def plan_reset(session: Session, to: str = "", kinds: Sequence[Kind] = ()) -> dict[str, Any]:
@@ -64,20 +64,17 @@ def reset(
     target = _target(session.project, to)
     with changing(session):
         recover(session)
-        stores = session.stores(kinds)
-        markers = {k: check_own(session.project, k, s) for k, s in stores.items()}
-        loaded = {k: marker.snapshot for k, marker in markers.items()}
-        settle(stores)
+        begun = _begin(session, kinds, target)
+        stores, changes = begun.stores, begun.changes
         try:
-            changes, reasons = _rewind({k: s for k, s in stores.items() if loaded[k] == target})
             whole = {k: s for k, s in stores.items() if k not in changes}
-            notes = [f"{kind}: {why}; it is loaded whole" for kind, why in reasons.items()]
+            notes = [f"{kind}: {why}; it is loaded whole" for kind, why in begun.reasons.items()]
             for note in notes:
                 session.report(Warned(message=note))
             if whole:
                 artifact = artifact_of(session.project, target)
                 if not discard_more:
-                    check_amounts([(k, s, markers[k]) for k, s in whole.items()], artifact)
+                    check_amounts([(k, s, begun.markers[k]) for k, s in whole.items()], artifact)
                 _let_go(stores, changes)
                 notes += stage(session, artifact, whole)
                 changes |= _again(stores, changes)
@@ -108,22 +105,41 @@ def _reset_servers(session: Session, baseline: Baseline, kinds: Sequence[Kind]) 
     return Loaded(snapshot=baseline.snapshot or baseline.name, rows=rows, notes=(), seconds=seconds)
 
 
-def _rewind(
-    stores: dict[Kind, Store],
-) -> tuple[dict[Kind, Sequence[Change]], dict[Kind, str]]:
-    """Stage the way back in every store side by side; the stores that have none, with why."""
-    changes: dict[Kind, Sequence[Change]] = {}
-    reasons: dict[Kind, str] = {}
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """The way back is staged in those that have `changes`; the others have none, by `reasons` where
+    there are any."""
 
-    def one(kind: Kind, store: Store) -> None:
-        try:
-            changes[kind] = store.rewind()
-        except NoBaseline as error:
-            reasons[kind] = error.message
+    stores: dict[Kind, Store] = field(default_factory=dict)
+    markers: dict[Kind, Marker] = field(default_factory=dict)
+    changes: dict[Kind, Sequence[Change]] = field(default_factory=dict)
+    reasons: dict[Kind, str] = field(default_factory=dict)
 
-    jobs = [(1, partial(one, kind, store)) for kind, store in stores.items()]
-    transfer.run_all(jobs, threading.Event())
-    return changes, reasons
+
+def _begin(session: Session, kinds: Sequence[Kind], target: str) -> _Begun:
+    """One store after the other is opened, asked whose it is and begins its way back: while its
+    server works, the next one's driver is imported. When one is not ours, what was staged in the
+    others goes, and nothing has changed."""
+    made = _Begun()
+    wanted = {place.kind for place in session.places(kinds)}
+    jobs: dict[Kind, Future[Sequence[Change]]] = {}
+    try:
+        with ThreadPoolExecutor(len(SLOWEST_FIRST)) as pool:
+            for kind in (one for one in SLOWEST_FIRST if one in wanted):
+                store = made.stores[kind] = session.store(kind)
+                marker = made.markers[kind] = check_own(session.project, kind, store)
+                store.settle()
+                if marker.snapshot == target:
+                    jobs[kind] = pool.submit(store.rewind)
+        for kind, job in jobs.items():
+            try:
+                made.changes[kind] = job.result()
+            except NoBaseline as error:
+                made.reasons[kind] = error.message
+    except BaseException:
+        drop_staged(made.stores)
+        raise
+    return made
 
 
 def _let_go(stores: dict[Kind, Store], changes: dict[Kind, Sequence[Change]]) -> None:

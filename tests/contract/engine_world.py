@@ -131,6 +131,10 @@ class World:
         found = self.engine.client.api.containers(all=True, filters=self._filters())
         return sorted(one["Names"][0].lstrip("/") for one in found)
 
+    def present(self) -> list[str]:
+        """Without what the background makes ahead, at some moment after a swap."""
+        return [one for one in self.names() if ".ready-" not in one and ".warm-" not in one]
+
     def killed_after(self, seconds: float, program: str, **given: object) -> bool:
         """Run `program` in a process of its own and kill it; whether it was still running."""
         facts = {"project": self.project, "root": str(self.root), **given}
@@ -164,16 +168,17 @@ class World:
         """Wait until the containers that were put aside are gone."""
         self.engine.sweep(self.project)
         began = time.monotonic()
-        while len(self.names()) != len(self.engine.observe(self.project)):
-            assert time.monotonic() - began < 60, self.names()
+        while len(self.present()) != len(self.engine.observe(self.project)):
+            assert time.monotonic() - began < 60, self.present()
             time.sleep(0.1)
             self.engine.recover(self.project)  # what a killed process had asked for may come late
 
     def clear(self) -> None:
         client = self.engine.client
-        for container in client.api.containers(all=True, filters=self._filters()):
-            with contextlib.suppress(NotFound, APIError):
-                client.api.remove_container(container["Id"], force=True, v=True)
+        while found := client.api.containers(all=True, filters=self._filters()):
+            for container in found:  # until none is left: in the background one may be made
+                with contextlib.suppress(NotFound, APIError):
+                    client.api.remove_container(container["Id"], force=True, v=True)
         for network in client.networks.list(filters=self._filters()):
             _gone(network)
         for volume in client.volumes.list(filters=self._filters()):

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import redis
+from docker.errors import APIError
 
-from sandbox.engine import Baseline, baselines, containers, labels
+from sandbox.engine import Baseline, baselines, containers, engine, labels
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.report import silent
 from tests.contract.engine_world import FREEZE, SWAP, TWO_SLEEPERS, TWO_STORES, World, a_world
@@ -172,7 +173,7 @@ def test_when_one_does_not_come_up_the_old_ones_stay(
     monkeypatch.undo()
     assert {one: sleepers.container(one).id for one in BOTH} == before
     assert (held(sleepers), outside(sleepers)) == (["mine", "mine"], seen)
-    assert len(sleepers.names()) == 2
+    assert len(sleepers.present()) == 2
     assert sleepers.up(TWO_SLEEPERS).changes == ()
 
 
@@ -201,7 +202,9 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
     ahead = {one for one in sleepers.names() if ".ready-" in one}
     assert len(ahead) == 2 and len(sleepers.names()) == 4
     assert sleepers.up(TWO_SLEEPERS).changes == ()
-    ids = {sleepers.engine.client.containers.get(one).id for one in ahead}
+    one, two = map(sleepers.engine.client.containers.get, sorted(ahead))
+    assert (one.status, two.status) == ("paused", "created")  # `two` waits for `one`, always
+    ids = {one.id, two.id}
     write(sleepers, "mine")
     before = outside(sleepers)
     swap(sleepers, "base")
@@ -219,8 +222,57 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
     assert len([one for one in sleepers.names() if ".ready-" in one]) == 2
     swap(sleepers, "other")
     sleepers.settle()
-    assert len(sleepers.names()) == 2
+    assert len(sleepers.present()) == 2
     sleepers.engine.prune(sleepers.project, keep=["base"])
+
+
+def test_what_stands_ready_and_cannot_be_taken_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Woken by a hand or a reboot; a freezer that fails."""
+    monkeypatch.setattr(engine, "sweep_detached", lambda *_: None)
+    with a_world(tmp_path) as world:
+        world.up(TWO_SLEEPERS)
+        write(world, "base")
+        images = freeze(world, "base").images
+        api = world.engine.client.api
+
+        def ahead() -> str:
+            world.engine.make_ahead(world.project, images)
+            (found,) = [one for one in world.names() if "-one-1.ready-" in one]
+            return str(api.inspect_container(found)["Id"])
+
+        def back() -> str:
+            write(world, "mine")
+            swap(world, "base")
+            world.settle()
+            assert held(world) == ["base", "base"]
+            return str(world.container("one").id)
+
+        def fails_once(call: str) -> list[str]:
+            real, seen = getattr(api, call), list[str]()
+
+            def failing(one: str) -> None:
+                seen.append(one)
+                if len(seen) == 1:
+                    raise APIError("cannot freeze")
+                real(one)
+
+            monkeypatch.setattr(api, call, failing)
+            return seen
+
+        woken = ahead()
+        api.unpause(woken)
+        assert back() != woken
+        assert ahead() != woken
+        assert woken not in [one["Id"] for one in api.containers(all=True)]
+        back()
+        seen = fails_once("pause")
+        assert ahead() == back()
+        assert len(seen) == 2
+        seen = fails_once("unpause")
+        assert ahead() != back()
+        assert len(seen) == 1
 
 
 @pytest.mark.parametrize("call", ["create_container_from_config", "put_archive"])
@@ -277,7 +329,7 @@ def test_killed_during_a_swap_it_is_the_old_or_the_new_one_whole(
     sleepers.engine.recover(sleepers.project)
     assert held(sleepers) == (["base", "base"] if call == 14 else ["mine", "mine"])
     sleepers.settle()
-    assert len(sleepers.names()) == 2
+    assert len(sleepers.present()) == 2
     assert sleepers.up(TWO_SLEEPERS).changes == ()
 
 
@@ -424,5 +476,9 @@ def test_docker_compose_lists_what_was_swapped_in(sleepers: World) -> None:
     swap(sleepers, "base")
     sleepers.settle()  # until then it lists those that are on their way out, too
     lines = compose("-p", sleepers.project, "ps", "--format", "json").splitlines()
-    found = {one["Service"]: one["Name"] for one in map(json.loads, lines)}
-    assert found == {one: f"{sleepers.project}-{one}-1" for one in BOTH}
+    found = [one["Name"] for one in map(json.loads, lines)]
+    now = [one for one in found if ".ready-" not in one]  # paused, it is listed as such
+    assert sorted(now) == [f"{sleepers.project}-{one}-1" for one in BOTH]
+    own = ("-p", sleepers.project, "exec", "-T", "one", "cat", "/var/lib/sandbox/x")
+    write(sleepers, "mine")
+    assert compose(*own) == "mine\n"  # the present one's, whatever stands ready

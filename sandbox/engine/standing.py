@@ -85,7 +85,8 @@ class Standing:
         source = cloning.beside(self._client, attributes, image=image, name=name)
         try:
             pieces, _ = self._client.api.get_archive(source, cloning.DATA, chunk_size=1 << 20)
-            self._client.api.put_archive(made, cloning.DATA.rpartition("/")[0], pieces)
+            with contextlib.closing(pieces):  # half read, it would keep the engine from removing it
+                self._client.api.put_archive(made, cloning.DATA.rpartition("/")[0], pieces)
         finally:
             with contextlib.suppress(NotFound):
                 self._client.api.remove_container(source, force=True, v=True)

@@ -222,13 +222,16 @@ def world(folder: Path, layout: str, megabytes: int) -> Iterator[World]:
 
 def settled(made: World) -> None:
     """Wait until the last reset's work in the background is over: a person would have worked."""
-    time.sleep(2)  # the background begins after its command has ended
     client, began = docker.from_env(), time.monotonic()
     while time.monotonic() - began < 600:
-        names = [one["Names"][0] for one in client.api.containers(all=True) if one["Names"]]
-        if not any(made.project in one and (".gone-" in one or ".warm-" in one) for one in names):
-            return
         time.sleep(0.5)
+        listed = client.api.containers(all=True, filters={"name": made.project})
+        names = [one["Names"][0] for one in listed]
+        busy = [one for one in names if ".gone-" in one or ".warm-" in one]
+        ready = [one for one in names if ".ready-" in one]
+        if not busy and len(ready) == (len(NAMES) if made.layout == "dedicated" else 0):
+            return
+    raise SystemExit("what the last reset began in the background does not end")
 
 
 def timed_reset(made: World) -> dict[str, float]:

@@ -144,13 +144,14 @@ def load(
     *,
     report: Report,
     finished: Callable[[Kind], None] = lambda kind: None,
+    stop: threading.Event | None = None,
 ) -> list[str]:
     """Load `artifact` into new spaces beside the present ones; returns what could not be carried.
 
     Nothing of the present spaces is touched: `swap` does that when all stores have finished;
-    `finished` hears of each of them, from the thread that it ended in.
+    `finished` hears of each of them, from the thread that it ended in. `stop` ends it early.
     """
-    stop = threading.Event()
+    stop = stop or threading.Event()
     started = time.monotonic()
     run_all([(1, partial(_stage, stores[kind], artifact, kind)) for kind in stores], stop)
     jobs: list[tuple[int, Callable[[], None]]] = []
@@ -171,7 +172,8 @@ def swap(
     end: Callable[[], None],
     last: Kind | None = None,
 ) -> None:
-    """Put every staged space in place, all or none; `last` is one that cannot be undone.
+    """Put every staged space in place, all or none, side by side; `last` is one that cannot be
+    undone, and goes when the others are in place.
 
     `begin` keeps on disk which stores are in it, so that the next command can undo a swap that was
     interrupted; `end` tells, in one write, that all are in place.
@@ -179,7 +181,9 @@ def swap(
     order = tuple(sorted(_ordered(stores), key=lambda kind: kind == last))
     begin(order)
     try:
-        for kind in order:
+        first = [kind for kind in order if kind != last]
+        run_all([(1, stores[kind].swap) for kind in first], threading.Event())
+        for kind in order[len(first) :]:
             stores[kind].swap()
         end()
     except BaseException:

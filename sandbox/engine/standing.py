@@ -21,8 +21,8 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from sandbox.engine import cloning, labels, watching
-from sandbox.errors import Unreachable
+from sandbox.engine import cloning, labels, programs, watching
+from sandbox.errors import SandboxError, Unreachable
 
 STANDS = ("created", "paused")  # one that runs, or has ended, was awake: a reboot, somebody's hand
 
@@ -54,14 +54,22 @@ class Standing:
         """For every service, the container that the next reset will take. Meant for a process of
         its own; one at a time works on a project."""
         with _alone(self._project):
-            present = self._drop_stale(images)
-            generation = secrets.token_hex(4)
+            ready = self._drop_stale(images)
+            generation = next(iter(ready.values()), "") or secrets.token_hex(4)
             for service, image in images.items():
-                if service not in present:
+                if service not in ready:
                     with contextlib.suppress(NotFound, Unreachable):  # taken down meanwhile
-                        self._make(service, image, generation)
+                        self._make_one(service, image, generation)
 
-    def _make(self, service: str, image: str, generation: str) -> None:
+    def _make_one(self, service: str, image: str, generation: str) -> None:
+        try:
+            self._make(service, image, generation, boot=True)
+        except NotFound:
+            raise
+        except APIError:  # not every engine can pause: rootless, with the older control groups
+            self._make(service, image, generation, boot=False)
+
+    def _make(self, service: str, image: str, generation: str, *, boot: bool) -> None:
         attributes = cloning.container(self._client, self._project, service)
         place = attributes["Name"].lstrip("/")
         warm = labels.staged(place, labels.WARM, generation)
@@ -69,7 +77,7 @@ class Standing:
         made = cloning.clone(self._client, attributes, image=image, name=warm, tags=tags)
         try:
             self._fill(made, attributes, image, f"{warm}-from")
-            if cloning.starts_apart(attributes):
+            if boot and cloning.starts_apart(attributes):
                 self._boot(made, warm)
             # Whoever takes the project down looks for such as this until none is left; so it is
             # either seen by them, or they had removed the present one before this look.
@@ -95,6 +103,8 @@ class Standing:
         """Start it, wait until it answers, and let it stand still."""
         self._client.api.start(made)
         watching.healthy(self._client, made, name)
+        with contextlib.suppress(SandboxError):  # else a reset would wait until it is on the disk
+            programs.run(self._client, made, ["sync", "-f", cloning.DATA], b"", {})
         cloning.loose(self._client, made)
         try:
             self._client.api.pause(made)
@@ -102,42 +112,52 @@ class Standing:
             time.sleep(1)
             self._client.api.pause(made)
 
-    def _drop_stale(self, images: Mapping[str, str]) -> set[str]:
-        """Returns the services that have one of the wanted image."""
-        present = set()
+    def _drop_stale(self, images: Mapping[str, str]) -> dict[str, str]:
+        """Service -> swap, of those that have one of the wanted image. A swap takes containers that
+        were made for it alone: those of a swap that has been, because it came before all were
+        ready, go, and so do all but those of one swap."""
+        used = {
+            one["Labels"].get(labels.SWAP) for one in self._listed() if labels.in_place(_name(one))
+        }
+        ready: dict[str, str] = {}
         for stage in (labels.WARM, labels.READY):
-            for one, _ in self._there(stage):
+            for one, match in self._there(stage):
                 service = one["Labels"].get(labels.SERVICE, "")
                 if service not in images:
                     continue
                 fits = one["ImageID"] == images[service] and one["State"] in STANDS
-                if stage == labels.READY and fits:
-                    present.add(service)
+                swap = match["generation"]
+                alone = swap not in used and {swap}.issuperset(ready.values())
+                if stage == labels.READY and fits and alone:
+                    ready[service] = swap
                     continue
                 with contextlib.suppress(NotFound, APIError):
                     self._client.api.remove_container(one["Id"], force=True, v=True)
-        return present
+        return ready
 
     def _there(self, stage: str) -> list[Any]:
+        named = ((one, labels.STAGE.match(_name(one))) for one in self._listed())
+        return [(one, match) for one, match in named if match and match["stage"] == stage]
+
+    def _listed(self) -> list[Any]:
         filters = {"label": f"{labels.PROJECT}={self._project}"}
-        found = []
-        for one in self._client.api.containers(all=True, filters=filters):
-            match = labels.STAGE.match(one["Names"][0].lstrip("/")) if one["Names"] else None
-            if match and match["stage"] == stage:
-                found.append((one, match))
+        found: list[Any] = self._client.api.containers(all=True, filters=filters)
         return found
 
     def _fits(self, one: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
         """Whether it is what a clone of the present container would be."""
         made = self._client.api.inspect_container(one["Id"])
-        stands = "paused" if cloning.starts_apart(attributes) else "created"
         return bool(
-            made["State"]["Status"] == stands
+            made["State"]["Status"] in (STANDS if cloning.starts_apart(attributes) else STANDS[:1])
             and made["Config"]["Env"] == attributes["Config"]["Env"]
             and made["HostConfig"]["PortBindings"] == cloning.bindings(attributes)
             and one["Labels"].get(labels.CONFIG_HASH)
             == attributes["Config"]["Labels"].get(labels.CONFIG_HASH)
         )
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return str(next(iter(one["Names"] or ()), "")).lstrip("/")
 
 
 @contextlib.contextmanager

@@ -159,17 +159,22 @@ class Swap:
         tags = {labels.SWAP: generation}
         cloning.clone(self._client, attributes, image=image, name=name, tags=tags)
         if apart:
-            self._start(name)
-            cloning.loose(self._client, name)  # now: in the exchange it would be waited for
+            self._boot(name)
+
+    def _boot(self, name: str) -> None:
+        self._start(name)
+        cloning.loose(self._client, name)  # now: in the exchange it would be waited for
 
     def _woken(self, ahead: str, name: str, apart: bool) -> bool:
         """Whether what was made ahead can be taken: the freezer of a busy machine fails now and
         then."""
         try:
             self._client.api.rename(ahead, name)
-            if apart:
+            if self._client.api.inspect_container(ahead)["State"]["Paused"]:
                 self._client.api.unpause(ahead)
-        except APIError:
+            elif apart:
+                self._boot(name)
+        except (APIError, SandboxError):
             _discard(self._client, ahead)
             return False
         return True

@@ -130,9 +130,10 @@ def stage(
     *,
     done: Sequence[Kind] = (),
     resumable: bool = False,
+    stop: threading.Event | None = None,
 ) -> list[str]:
-    """Load beside the present spaces, but for the stores that are `done`. A failure leaves nothing
-    behind; where it is `resumable`, it leaves the stores that are finished."""
+    """Load beside the present spaces, but for the stores that are `done`. A failure, or `stop`,
+    leaves nothing behind; where it is `resumable`, it leaves the stores that are finished."""
     project = session.project
     todo = {kind: store for kind, store in stores.items() if kind not in done}
     finished: list[Kind] = list(done)
@@ -160,7 +161,9 @@ def stage(
         if resumable:
             project.remember(staging=artifact.id, staged=tuple(finished))
         session.prepare({kind: artifact.catalog(kind) for kind in todo})
-        notes = transfer.load(artifact, todo, marker, report=session.report, finished=note_finished)
+        notes = transfer.load(
+            artifact, todo, marker, report=session.report, finished=note_finished, stop=stop
+        )
     except BaseException as error:
         drop_staged({k: s for k, s in stores.items() if k not in finished or not resumable})
         if resumable and finished and isinstance(error, SandboxError) and not error.hint:

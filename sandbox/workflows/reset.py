@@ -6,10 +6,10 @@ are staged beside the present spaces and put in place together.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from sandbox.contract import Store
@@ -64,33 +64,13 @@ def reset(
     target = _target(session.project, to)
     with changing(session):
         recover(session)
-        begun = _begin(session, kinds, target)
-        stores, changes = begun.stores, begun.changes
-        try:
-            whole = {k: s for k, s in stores.items() if k not in changes}
-            notes = [f"{kind}: {why}; it is loaded whole" for kind, why in begun.reasons.items()]
-            for note in notes:
-                session.report(Warned(message=note))
-            if whole:
-                artifact = artifact_of(session.project, target)
-                if not discard_more:
-                    check_amounts([(k, s, begun.markers[k]) for k, s in whole.items()], artifact)
-                _let_go(stores, changes)
-                notes += stage(session, artifact, whole)
-                changes |= _again(stores, changes)
-        except BaseException:
-            drop_staged(stores)
-            raise
-        swap(session.project, target, stores, resetting=True)
+        way = _WayBack(session, target, discard_more=discard_more)
+        way.stage(kinds)
+        swap(session.project, target, way.stores, resetting=True)
     keep_loaded(session, target, kinds)
     seconds = time.monotonic() - started
     session.report(Step(name="reset", detail=target, seconds=seconds))
-    rows: dict[str, int] = {
-        kind: sum(change.rows or 0 for change in found) for kind, found in changes.items()
-    }
-    for kind in whole:
-        rows[kind] = sum(dataset.rows for dataset in artifact.datasets(kind))
-    return Loaded(snapshot=target, rows=rows, notes=tuple(notes), seconds=seconds)
+    return Loaded(snapshot=target, rows=way.rows, notes=tuple(way.notes), seconds=seconds)
 
 
 def _reset_servers(session: Session, baseline: Baseline, kinds: Sequence[Kind]) -> Loaded:
@@ -105,53 +85,92 @@ def _reset_servers(session: Session, baseline: Baseline, kinds: Sequence[Kind]) 
     return Loaded(snapshot=baseline.snapshot or baseline.name, rows=rows, notes=(), seconds=seconds)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Begun:
-    """The way back is staged in those that have `changes`; the others have none, by `reasons` where
-    there are any."""
+class _WayBack:
+    """Every store on its way back, side by side: by what changed where that is sound, and loaded
+    whole, beside what is there, where it is not."""
 
-    stores: dict[Kind, Store] = field(default_factory=dict)
-    markers: dict[Kind, Marker] = field(default_factory=dict)
-    changes: dict[Kind, Sequence[Change]] = field(default_factory=dict)
-    reasons: dict[Kind, str] = field(default_factory=dict)
+    def __init__(self, session: Session, target: str, *, discard_more: bool) -> None:
+        self.stores: dict[Kind, Store] = {}
+        self.rows: dict[str, int] = {}
+        self.notes: list[str] = []
+        self._session, self._target, self._discard_more = session, target, discard_more
+        self._markers: dict[Kind, Marker] = {}
+        self._stop = threading.Event()
+        self._holds = self._let_go = False  # PostgreSQL's rewind, which holds writers back
 
+    def stage(self, kinds: Sequence[Kind]) -> None:
+        """When one is not ours, or fails, what was staged in the others goes, and nothing has
+        changed."""
+        try:
+            with ThreadPoolExecutor(2 * len(SLOWEST_FIRST)) as pool:
+                try:
+                    self._follow(pool, self._begin(pool, kinds))
+                except BaseException:
+                    self._stop.set()
+                    raise
+            if self._let_go:
+                self._count("postgres", self.stores["postgres"].rewind())
+        except BaseException:
+            drop_staged(self.stores)
+            raise
 
-def _begin(session: Session, kinds: Sequence[Kind], target: str) -> _Begun:
-    """One store after the other is opened, asked whose it is and begins its way back: while its
-    server works, the next one's driver is imported. When one is not ours, what was staged in the
-    others goes, and nothing has changed."""
-    made = _Begun()
-    wanted = {place.kind for place in session.places(kinds)}
-    jobs: dict[Kind, Future[Sequence[Change]]] = {}
-    try:
-        with ThreadPoolExecutor(len(SLOWEST_FIRST)) as pool:
-            for kind in (one for one in SLOWEST_FIRST if one in wanted):
-                store = made.stores[kind] = session.store(kind)
-                marker = made.markers[kind] = check_own(session.project, kind, store)
-                store.settle()
-                if marker.snapshot == target:
-                    jobs[kind] = pool.submit(store.rewind)
-        for kind, job in jobs.items():
-            try:
-                made.changes[kind] = job.result()
-            except NoBaseline as error:
-                made.reasons[kind] = error.message
-    except BaseException:
-        drop_staged(made.stores)
-        raise
-    return made
+    def _begin(self, pool: Executor, kinds: Sequence[Kind]) -> dict[Future[Any], Kind | None]:
+        """One store after the other is opened, asked whose it is and begins: while its server
+        works, the next one's driver is imported."""
+        wanted = {place.kind for place in self._session.places(kinds)}
+        jobs: dict[Future[Any], Kind | None] = {}
+        others: list[Kind] = []
+        for kind in (one for one in SLOWEST_FIRST if one in wanted):
+            store = self.stores[kind] = self._session.store(kind)
+            marker = self._markers[kind] = check_own(self._session.project, kind, store)
+            store.settle()
+            if marker.snapshot == self._target:
+                jobs[pool.submit(store.rewind)] = kind
+            else:
+                others.append(kind)
+        if others:
+            jobs[pool.submit(self._load, others)] = None
+        return jobs
 
+    def _follow(self, pool: Executor, jobs: dict[Future[Any], Kind | None]) -> None:
+        """Until all are staged. PostgreSQL holds writers back while its way back stands ready: not
+        for as long as another store is loaded."""
+        loading = None in jobs.values()
+        while jobs:
+            for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+                kind = jobs.pop(job)
+                try:
+                    found = job.result()
+                except NoBaseline as error:
+                    if kind is None:
+                        raise
+                    self._note(f"{kind}: {error.message}; it is loaded whole")
+                    jobs[pool.submit(self._load, [kind])] = None
+                    loading = True
+                else:
+                    if kind is not None:
+                        self._count(kind, found)
+                        self._holds |= kind == "postgres"
+            if loading and self._holds:
+                self.stores["postgres"].undo()
+                self._holds, self._let_go = False, True
 
-def _let_go(stores: dict[Kind, Store], changes: dict[Kind, Sequence[Change]]) -> None:
-    """A rewind of PostgreSQL holds writers back: not for as long as another store is loaded."""
-    if "postgres" in changes:
-        stores["postgres"].undo()
+    def _load(self, kinds: Sequence[Kind]) -> None:
+        """From the snapshot."""
+        stores = {kind: self.stores[kind] for kind in kinds}
+        artifact = artifact_of(self._session.project, self._target)
+        if not self._discard_more:
+            check_amounts([(k, s, self._markers[k]) for k, s in stores.items()], artifact)
+        self.notes += stage(self._session, artifact, stores, stop=self._stop)
+        for kind in kinds:
+            self.rows[kind] = sum(dataset.rows for dataset in artifact.datasets(kind))
 
+    def _count(self, kind: Kind, changes: Sequence[Change]) -> None:
+        self.rows[kind] = sum(change.rows or 0 for change in changes)
 
-def _again(
-    stores: dict[Kind, Store], changes: dict[Kind, Sequence[Change]]
-) -> dict[Kind, Sequence[Change]]:
-    return {"postgres": stores["postgres"].rewind()} if "postgres" in changes else {}
+    def _note(self, note: str) -> None:
+        self.notes.append(note)
+        self._session.report(Warned(message=note))
 
 
 def _target(project: Project, to: str) -> str:

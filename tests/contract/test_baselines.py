@@ -13,7 +13,7 @@ import pytest
 import redis
 from docker.errors import APIError
 
-from sandbox.engine import Baseline, baselines, containers, engine, labels
+from sandbox.engine import Baseline, baselines, containers, engine, labels, standing
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.report import silent
 from tests.contract.engine_world import FREEZE, SWAP, TWO_SLEEPERS, TWO_STORES, World, a_world
@@ -261,6 +261,9 @@ def test_what_stands_ready_and_cannot_be_taken_is_made_anew(
             monkeypatch.setattr(api, call, failing)
             return seen
 
+        def cannot(one: str) -> None:
+            raise APIError("no freezer")
+
         woken = ahead()
         api.unpause(woken)
         assert back() != woken
@@ -273,6 +276,48 @@ def test_what_stands_ready_and_cannot_be_taken_is_made_anew(
         seen = fails_once("unpause")
         assert ahead() != back()
         assert len(seen) == 1
+        monkeypatch.setattr(api, "pause", cannot)  # an engine that never can
+        made = ahead()
+        assert api.inspect_container(made)["State"]["Status"] == "created"
+        assert made == back()
+
+
+def test_a_reset_that_came_too_early_leaves_nothing_that_is_never_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes those that are ready; the others of that swap, ready later, fit no other."""
+    monkeypatch.setattr(engine, "sweep_detached", lambda *_: None)
+    with a_world(tmp_path) as world:
+        world.up(TWO_SLEEPERS)
+        write(world, "base")
+        images = freeze(world, "base").images
+        api = world.engine.client.api
+
+        def ahead() -> dict[str, str]:
+            world.engine.make_ahead(world.project, images)
+            found = [one for one in world.names() if ".ready-" in one]
+            assert len({one.rpartition("-")[2] for one in found}) == 1  # of one swap
+            return {one: api.inspect_container(one)["Id"] for one in found}
+
+        def present() -> set[str]:
+            return {str(world.container(service).id) for service in BOTH}
+
+        first = ahead()
+        api.remove_container(next(iter(first)), force=True)
+        second = ahead()  # the missing one is made for the same swap
+        assert len({*first.values(), *second.values()}) == 3
+        api.remove_container(min(second), force=True)
+        swap(world, "base")  # too early: one of them was not ready
+        world.settle()
+        assert len(present() & {*second.values()}) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(standing.secrets, "token_hex", lambda _: min(second)[-8:])
+            late = ahead()
+        third = ahead()
+        assert not {*third.values()} & {*late.values()}
+        swap(world, "base")
+        world.settle()
+        assert present() == {*third.values()}
 
 
 @pytest.mark.parametrize("call", ["create_container_from_config", "put_archive"])

@@ -39,6 +39,8 @@ INSERT INTO people SELECT n,
     442079460000 + n
 FROM generate_series(1, 300) n;
 CREATE TABLE spelled (id bigint PRIMARY KEY, mail text UNIQUE, names text[] UNIQUE);
+CREATE TABLE seen (id bigint PRIMARY KEY, at inet, net cidr, by varchar(20), who char(20));
+INSERT INTO seen VALUES (1, '203.0.113.9', '198.51.100.0/24', E'ann\\tlee', 'bo.ek');
 """
 POLICY = """
 version = 1
@@ -81,7 +83,7 @@ def source(postgres_server: Any, admin: Any) -> Iterator[PostgresSource]:
         secret=postgres_server.admin_password,
     )
     space = PostgresSpace(
-        database="momentry", schema="odd", isolated=("people", "spelled"), shared=()
+        database="momentry", schema="odd", isolated=("people", "spelled", "seen"), shared=()
     )
     made = PostgresSource(
         Access(endpoint=Endpoint(port=postgres_server.port), identity=login, space=space)
@@ -153,6 +155,29 @@ mail = "email"
     line = {"mail": 5, "names": 6}[wrong]
     assert raised.value.where.startswith(f"masking.toml:{line}: postgres.spelled.{wrong}")
     assert "ann@" not in str(raised.value).lower()
+
+
+def test_originals_that_the_server_masks_are_known_as_people_write_them(
+    source: PostgresSource,
+) -> None:
+    policy = """
+version = 1
+[postgres.seen]
+keep = ["id"]
+at = "ip"
+net = "ip"
+by = "username"
+who = "username"
+"""
+    mask = PolicyMask(parse(policy, file="masking.toml"), key="0" * 64)
+    with source.cut() as cut:
+        seen = next(one for one in source.datasets(cut) if one.name == "seen")
+        held = {"postgres": Held(source=source, cut=cut, datasets=(seen,))}
+        mask.columns(seen)
+        run_all(collecting(mask, held), threading.Event())
+    text = "bo.ek came from 203.0.113.9 of 198.51.100.0/24 as ann lee, not from 203.0.113.90"
+    found = [text[one.start : one.end] for one in mask.originals.index.find(text)]
+    assert found == ["bo.ek", "203.0.113.9", "198.51.100.0/24", "ann lee"]
 
 
 def test_a_part_of_a_composite_without_a_rule_is_named(source: PostgresSource) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import base64
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -23,7 +24,9 @@ from sandbox.stores.qdrant import collections, markers
 from sandbox.stores.qdrant.rest import Answered, Rest
 
 Id = int | str
+T = TypeVar("T")
 AT_ONCE = 256  # points in one request
+REQUESTS = 3  # one is read, one is sent, one is stored
 MOST = 16 << 20  # bytes of versions that are kept; a request takes 32 MB by default
 FEW = 1_000  # points that are always put back one by one; of a large collection, a quarter
 
@@ -114,6 +117,7 @@ def stage(rest: Rest, name: str, number: int, found: Difference, wanted: Mapping
         "state": "staged",
         "old": list(found.old),
         "new": list(found.new),
+        "digests": list(map(_digest, found.new.values())),
     }
     markers.write(rest, name, _place("rewind", number), facts)
 
@@ -146,16 +150,22 @@ def drop(rest: Rest, name: str, number: int) -> None:
 def settle(rest: Rest, name: str, number: int) -> None:
     """What was put back counts as loaded, if it is still what was put there."""
     facts = markers.read(rest, name, _place("rewind", number)) or {}
-    base, present = markers.based(name, number), markers.numbered(name, number)
-    restored = _restored(rest, name, number)
-    for part in _parts(facts.get("new", ())):
-        was, versions = fetch(rest, base, part), _versions(rest, present, part) or {}
+    present, restored = markers.numbered(name, number), _restored(rest, name, number)
+    wanted = dict(zip(facts.get("new", ()), facts.get("digests", ()), strict=False))
+
+    def still(part: list[Id]) -> dict[Id, Any]:
+        versions = _versions(rest, present, part) or {}
         now = fetch(rest, present, part)
         again = _versions(rest, present, part) or {}
-        for one in part:
+        return {
+            one: versions.get(one)
+            for one, point in now.items()
             # Read between two looks at the same version: it is of that version.
-            if one in now and now[one] == was.get(one) and versions.get(one) == again.get(one):
-                restored[one] = versions.get(one)
+            if _digest(point) == wanted[one] and versions.get(one) == again.get(one)
+        }
+
+    for found in _side_by_side(still, list(wanted)):
+        restored |= found
     payload = {"restored": list(restored.items())}
     markers.write(rest, name, _place("restored", number), payload)
     markers.forget(rest, name, _place("rewind", number))
@@ -169,29 +179,38 @@ def put(rest: Rest, collection: str, points: Iterable[bytes]) -> None:
 
 def fetch(rest: Rest, collection: str, ids: Sequence[Id]) -> dict[Id, bytes]:
     """Points by id, as JSON that is the same for the same point."""
-    found: dict[Id, bytes] = {}
-    for part in _parts(list(ids)):
+    path = ["collections", collection, "points"]
+
+    def read(part: list[Id]) -> dict[Id, bytes]:
         body = {"ids": part, "with_payload": True, "with_vector": True}
-        for point in rest.result("POST", ["collections", collection, "points"], body):
-            kept = {
-                "id": point["id"],
-                "payload": point.get("payload") or {},
-                "vector": point.get("vector") or {},
-            }
-            found[point["id"]] = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+        return {point["id"]: _told(point) for point in rest.result("POST", path, body)}
+
+    found: dict[Id, bytes] = {}
+    for some in _side_by_side(read, ids):
+        found |= some
     return found
+
+
+def _told(point: Mapping[str, Any]) -> bytes:
+    kept = {
+        "id": point["id"],
+        "payload": point.get("payload") or {},
+        "vector": point.get("vector") or {},
+    }
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 
 def _exchange(
     rest: Rest, name: str, number: int, source: str, come: Sequence[Id], go: Sequence[Id]
 ) -> None:
     present = markers.numbered(name, number)
-    for part in _parts(list(come)):
-        put(rest, present, fetch(rest, source, part).values())
+    _side_by_side(lambda part: put(rest, present, fetch(rest, source, part).values()), come)
     stay = set(come)
-    for part in _parts([one for one in go if one not in stay]):
-        path = ["collections", present, "points", "delete"]
-        rest.result("POST", path, {"points": part}, wait="true")
+    path = ["collections", present, "points", "delete"]
+    _side_by_side(
+        lambda part: rest.result("POST", path, {"points": part}, wait="true"),
+        [one for one in go if one not in stay],
+    )
 
 
 def _facts(rest: Rest, name: str, number: int, new_state: str) -> dict[str, Any]:
@@ -266,6 +285,19 @@ def _count(rest: Rest, collection: str) -> int:
 def _parts(values: Sequence[Any]) -> Iterator[list[Any]]:
     for start in range(0, len(values), AT_ONCE):
         yield list(values[start : start + AT_ONCE])
+
+
+def _side_by_side(job: Callable[[list[Id]], T], ids: Sequence[Id]) -> list[T]:
+    """What it says of each part of the ids, a few requests on their way at a time."""
+    parts = list(_parts(ids))
+    if len(parts) < 2:
+        return list(map(job, parts))
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(job, parts))
+
+
+def _digest(point: bytes) -> str:
+    return blake2b(point, digest_size=8).hexdigest()
 
 
 def _on_disk(vector: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,9 @@ from sandbox.usage import teach
 # sooner.
 gc.set_threshold(50_000, 20, 20)
 atexit.register(gc.freeze)
+# Parts of two drivers that cannot be used here, and are tried only after long imports.
+for part in ("pymongo.pyopenssl_context", "httpx._main"):
+    sys.modules.setdefault(part, None)  # type: ignore[arg-type]
 teach()
 ROOT = Path(__file__).parent
 __all__ = [

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from sandbox.contract import Source
 from sandbox.engine import Baseline
@@ -106,7 +107,7 @@ def put_back(session: Session, baseline: Baseline, kinds: Sequence[Kind] = ()) -
     target = session.project.state().loaded if kinds else baseline.snapshot or baseline.name
     wanted = services(session, kinds)
     images = {service: baseline.images[service] for service in wanted}
-    with ThreadPoolExecutor(len(wanted) + 1) as pool:
+    with ThreadPoolExecutor(len(wanted) + 2) as pool:
         change = _Change(session, baseline, target, tuple(wanted.values()), kinds, pool)
         try:
             change.prepare()
@@ -167,32 +168,35 @@ class _Change:
         self._pool = pool
         space = _files(session)
         self._space = space if not kinds or "files" in kinds else None
-        self._jobs: list[Future[None]] = []
+        self._looks: list[Future[Any]] = []
+        self._copies: list[Future[None]] = []
         self._ports = {kind: session.endpoint(kind, "playground").port for kind in servers}
 
     def prepare(self) -> None:
-        """Look at every marker and copy the files while the new containers are made."""
-        self._jobs = [self._pool.submit(self._look, kind) for kind in self._servers]
+        """Look at every marker and copy the files beside while the new containers are made."""
         if self._space is not None:
-            self._jobs.append(self._pool.submit(self._stage, self._space))
+            self._looks = [self._pool.submit(self._look_at_files)]
+            self._copies = [self._pool.submit(self._stage, self._space)]
+        self._looks += [self._pool.submit(self._look, kind) for kind in self._servers]
 
     def begin(self, swap: str) -> None:
         """The last moment at which nothing has changed."""
-        for job in self._jobs:
+        for job in self._looks:
             job.result()
         files: tuple[Kind, ...] = () if self._space is None else ("files",)
         self._session.project.remember(swap=swap, swapping=files, resetting=self._target)
 
     def ready(self) -> None:
         """Every new server has let the keeper in and shown its marker; then the files follow."""
-        for job in [self._pool.submit(self._answer, kind) for kind in self._servers]:
+        answers = [self._pool.submit(self._answer, kind) for kind in self._servers]
+        for job in [*answers, *self._copies]:
             job.result()
         if self._space is not None:
             self._session.store("files").swap()
 
     def leave(self) -> None:
         """It failed: the servers say whether that was before or after the decision."""
-        for job in self._jobs:
+        for job in [*self._looks, *self._copies]:
             with contextlib.suppress(Exception):
                 job.result()
         if not mend(self._session, quietly=True) and self._space is not None:
@@ -219,9 +223,12 @@ class _Change:
         if marker is not None:
             check_marker(self._session.project, kind, marker)
 
-    def _stage(self, space: FilesSpace) -> None:
+    def _look_at_files(self) -> Marker:
         marker = self._session.store("files").marker()
-        marker = check_marker(self._session.project, "files", marker)
+        return check_marker(self._session.project, "files", marker)
+
+    def _stage(self, space: FilesSpace) -> None:
+        marker = self._look_at_files()
         folder = files_folder(self._session.project) / self._baseline.generation
         pristine.stage(space, folder, marker)
 

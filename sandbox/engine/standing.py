@@ -40,7 +40,8 @@ class Standing:
         """The swap that they were made for, and service -> container id, of those that fit the
         present containers; ("", {}) when there is none."""
         by_swap: dict[str, dict[str, str]] = {}
-        there = self._there(labels.READY)
+        used = self._used()
+        there = [pair for pair in self._there(labels.READY) if pair[1]["generation"] not in used]
         for service, attributes in found.items():
             for one, match in there:
                 is_its = match["place"] == attributes["Name"].lstrip("/")
@@ -116,9 +117,7 @@ class Standing:
         """Service -> swap, of those that have one of the wanted image. A swap takes containers that
         were made for it alone: those of a swap that has been, because it came before all were
         ready, go, and so do all but those of one swap."""
-        used = {
-            one["Labels"].get(labels.SWAP) for one in self._listed() if labels.in_place(_name(one))
-        }
+        used = self._used()
         ready: dict[str, str] = {}
         for stage in (labels.WARM, labels.READY):
             for one, match in self._there(stage):
@@ -134,6 +133,11 @@ class Standing:
                 with contextlib.suppress(NotFound, APIError):
                     self._client.api.remove_container(one["Id"], force=True, v=True)
         return ready
+
+    def _used(self) -> set[str]:
+        """The swaps that containers in place came with: each has its name for itself."""
+        listed = (one for one in self._listed() if labels.in_place(_name(one)))
+        return {one["Labels"].get(labels.SWAP, "") for one in listed}
 
     def _there(self, stage: str) -> list[Any]:
         named = ((one, labels.STAGE.match(_name(one))) for one in self._listed())

@@ -299,6 +299,11 @@ def test_a_reset_that_came_too_early_leaves_nothing_that_is_never_taken(
             assert len({one.rpartition("-")[2] for one in found}) == 1  # of one swap
             return {one: api.inspect_container(one)["Id"] for one in found}
 
+        def made_for(swapped: str) -> dict[str, str]:
+            with monkeypatch.context() as patch:
+                patch.setattr(standing.secrets, "token_hex", lambda _: swapped)
+                return ahead()
+
         def present() -> set[str]:
             return {str(world.container(service).id) for service in BOTH}
 
@@ -310,14 +315,16 @@ def test_a_reset_that_came_too_early_leaves_nothing_that_is_never_taken(
         swap(world, "base")  # too early: one of them was not ready
         world.settle()
         assert len(present() & {*second.values()}) == 1
-        with monkeypatch.context() as patch:
-            patch.setattr(standing.secrets, "token_hex", lambda _: min(second)[-8:])
-            late = ahead()
+        late = made_for(min(second)[-8:])
         third = ahead()
         assert not {*third.values()} & {*late.values()}
         swap(world, "base")
         world.settle()
         assert present() == {*third.values()}
+        late = made_for(min(third)[-8:])
+        swap(world, "base")  # nor would it take them: its name would be that of another
+        world.settle()
+        assert not present() & {*late.values()}
 
 
 @pytest.mark.parametrize("call", ["create_container_from_config", "put_archive"])

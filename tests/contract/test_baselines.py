@@ -128,7 +128,7 @@ def test_data_comes_back_and_outside_nothing_changes(stores: World) -> None:
         assert outside(stores) == before
     assert len(answered) == 2
     stores.settle()
-    assert stores.names() == [f"{stores.project}-one-1", f"{stores.project}-two-1"]
+    assert stores.present() == [f"{stores.project}-one-1", f"{stores.project}-two-1"]
     assert stores.up(TWO_STORES).changes == ()
     assert baseline(stores, "loaded").snapshot == "s1"
 

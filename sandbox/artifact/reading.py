@@ -37,6 +37,10 @@ class Artifact:
         """Bytes on disk, compressed."""
         return sum(part["bytes"] for part in self.manifest["parts"])
 
+    def rows(self, kind: Kind) -> int:
+        """What was read from one store, exactly."""
+        return sum(one.rows for one in self.streams(kind))
+
     def datasets(self, kind: Kind) -> tuple[Dataset, ...]:
         """What was read from one store; `rows` are exact, `bytes` those of the raw stream."""
         found: dict[str, Dataset] = {}

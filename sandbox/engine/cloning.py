@@ -116,10 +116,6 @@ def starts_apart(attributes: Mapping[str, Any]) -> bool:
     return bool(attached) and named and "bridge" not in attached and not tags.get(labels.DEPENDS_ON)
 
 
-def is_apart(attributes: Mapping[str, Any]) -> bool:
-    return NONE in attributes["NetworkSettings"]["Networks"]
-
-
 def loose(client: docker.DockerClient, identifier: str) -> None:
     """Off the network that leads nowhere, with which no other goes together."""
     client.api.disconnect_container_from_network(identifier, NONE)

@@ -12,6 +12,7 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Ulimit
 
 from sandbox.compose import ComposeFile, Mount, Resource, Service
+from sandbox.engine import labels as tags
 from sandbox.engine.ports import LOOPBACK
 
 NANO = 1_000_000_000
@@ -21,6 +22,18 @@ STOPS_WITHIN = 30  # seconds, where a container does not say
 
 def container_name(project: str, service: str) -> str:
     return f"{project}-{service}-1"
+
+
+def listed(client: docker.DockerClient, project: str) -> list[Any]:
+    """All of a project's, those of its swaps too, as the engine lists them."""
+    filters = {"label": f"{tags.PROJECT}={project}"}
+    found: list[Any] = client.api.containers(all=True, filters=filters)
+    return found
+
+
+def listed_name(one: Mapping[str, Any]) -> str:
+    """The name of one that was listed; one that is just going may have none."""
+    return str(next(iter(one["Names"] or ()), "")).lstrip("/")
 
 
 def networks(file: ComposeFile, service: Service, project: str) -> dict[str, list[str]]:
@@ -146,6 +159,18 @@ def remove(client: docker.DockerClient, identifier: str, *, cleanly: bool = True
             if error.status_code != 409:  # someone else is removing it
                 raise
             client.api.wait(identifier, condition="removed")
+
+
+def discard(client: docker.DockerClient, identifier: str) -> None:
+    """Remove a container whose data is thrown away, with its anonymous volumes. Safe when it is
+    gone, or going, already."""
+    try:
+        client.api.remove_container(identifier, force=True, v=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        if error.status_code != 409:  # someone else is removing it
+            raise
 
 
 def _bind(mount: Mount, file: ComposeFile, project: str, root: Path) -> str:

@@ -144,7 +144,7 @@ class Engine:
                     hint="production's data is never removed from here",
                 )
         # Until none is left: in the background one more may be made ahead just now.
-        while there := self.client.api.containers(all=True, filters=filters):
+        while there := containers.listed(self.client, project):
             for wave in _last_first(there):
                 with ThreadPoolExecutor(8) as pool:
                     list(pool.map(lambda one: containers.remove(self.client, one), wave))

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
 
-from sandbox.engine import baselines, cloning, labels, programs, watching
+from sandbox.engine import baselines, cloning, containers, labels, programs, watching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +39,7 @@ def sweep(client: docker.DockerClient, project: str) -> None:
     """Remove them all, whoever started them."""
     filters = {"label": f"{labels.BESIDE}={project}"}
     for one in client.api.containers(all=True, filters=filters):
-        try:
-            client.api.remove_container(one["Id"], force=True, v=True)
-        except NotFound:
-            continue
-        except APIError as error:
-            if error.status_code != 409:  # it is going already
-                raise
+        containers.discard(client, one["Id"])
 
 
 def _run(

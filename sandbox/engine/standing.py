@@ -14,14 +14,14 @@ import fcntl
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
 
-from sandbox.engine import cloning, labels, programs, watching
+from sandbox.engine import cloning, containers, labels, programs, watching
 from sandbox.errors import SandboxError, Unreachable
 
 STANDS = ("created", "paused")  # one that runs, or has ended, was awake: a reboot, somebody's hand
@@ -40,8 +40,9 @@ class Standing:
         """The swap that they were made for, and service -> container id, of those that fit the
         present containers; ("", {}) when there is none."""
         by_swap: dict[str, dict[str, str]] = {}
-        used = self._used()
-        there = [pair for pair in self._there(labels.READY) if pair[1]["generation"] not in used]
+        listed = containers.listed(self._client, self._project)
+        used = _used(listed)
+        there = [pair for pair in _at(labels.READY, listed) if pair[1]["generation"] not in used]
         for service, attributes in found.items():
             for one, match in there:
                 is_its = match["place"] == attributes["Name"].lstrip("/")
@@ -85,8 +86,7 @@ class Standing:
             self._client.api.inspect_container(attributes["Id"])
             self._client.api.rename(made, labels.staged(place, labels.READY, generation))
         except BaseException:
-            with contextlib.suppress(NotFound):
-                self._client.api.remove_container(made, force=True, v=True)
+            containers.discard(self._client, made)
             raise
 
     def _fill(self, made: str, attributes: Mapping[str, Any], image: str, name: str) -> None:
@@ -97,8 +97,7 @@ class Standing:
             with contextlib.closing(pieces):  # half read, it would keep the engine from removing it
                 self._client.api.put_archive(made, cloning.DATA.rpartition("/")[0], pieces)
         finally:
-            with contextlib.suppress(NotFound):
-                self._client.api.remove_container(source, force=True, v=True)
+            containers.discard(self._client, source)
 
     def _boot(self, made: str, name: str) -> None:
         """Start it, wait until it answers, and let it stand still."""
@@ -117,10 +116,11 @@ class Standing:
         """Service -> swap, of those that have one of the wanted image. A swap takes containers that
         were made for it alone: those of a swap that has been, because it came before all were
         ready, go, and so do all but those of one swap."""
-        used = self._used()
+        listed = containers.listed(self._client, self._project)
+        used = _used(listed)
         ready: dict[str, str] = {}
         for stage in (labels.WARM, labels.READY):
-            for one, match in self._there(stage):
+            for one, match in _at(stage, listed):
                 service = one["Labels"].get(labels.SERVICE, "")
                 if service not in images:
                     continue
@@ -130,23 +130,9 @@ class Standing:
                 if stage == labels.READY and fits and alone:
                     ready[service] = swap
                     continue
-                with contextlib.suppress(NotFound, APIError):
-                    self._client.api.remove_container(one["Id"], force=True, v=True)
+                with contextlib.suppress(APIError):
+                    containers.discard(self._client, one["Id"])
         return ready
-
-    def _used(self) -> set[str]:
-        """The swaps that containers in place came with: each has its name for itself."""
-        listed = (one for one in self._listed() if labels.in_place(_name(one)))
-        return {one["Labels"].get(labels.SWAP, "") for one in listed}
-
-    def _there(self, stage: str) -> list[Any]:
-        named = ((one, labels.STAGE.match(_name(one))) for one in self._listed())
-        return [(one, match) for one, match in named if match and match["stage"] == stage]
-
-    def _listed(self) -> list[Any]:
-        filters = {"label": f"{labels.PROJECT}={self._project}"}
-        found: list[Any] = self._client.api.containers(all=True, filters=filters)
-        return found
 
     def _fits(self, one: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
         """Whether it is what a clone of the present container would be."""
@@ -160,8 +146,16 @@ class Standing:
         )
 
 
-def _name(one: Mapping[str, Any]) -> str:
-    return str(next(iter(one["Names"] or ()), "")).lstrip("/")
+def _used(listed: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The swaps that containers in place came with: each has its name for itself."""
+    present = (one for one in listed if labels.in_place(containers.listed_name(one)))
+    return {one["Labels"].get(labels.SWAP, "") for one in present}
+
+
+def _at(stage: str, listed: Iterable[Any]) -> list[Any]:
+    """Those of one stage, each with what its name says."""
+    named = ((one, labels.STAGE.match(containers.listed_name(one))) for one in listed)
+    return [(one, match) for one, match in named if match and match["stage"] == stage]
 
 
 @contextlib.contextmanager

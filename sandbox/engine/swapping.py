@@ -21,7 +21,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from sandbox.engine import baselines, cloning, labels
+from sandbox.engine import baselines, cloning, containers, labels
 from sandbox.engine.standing import Standing
 from sandbox.errors import SandboxError
 from sandbox.report import Report
@@ -98,7 +98,7 @@ class Swap:
                 done.append(f"finished the swap of {', '.join(sorted(members))}")
             if stage == labels.NEXT:
                 for identifier in members.values():
-                    _discard(self._client, identifier)
+                    containers.discard(self._client, identifier)
                 done.append(f"removed what was prepared for {', '.join(sorted(members))}")
         return done
 
@@ -118,14 +118,14 @@ class Swap:
     def _look_around(self) -> list[Any]:
         return sorted(
             (one["Id"], one["Names"], one["State"], sorted(one["NetworkSettings"]["Networks"]))
-            for one in self._listed()
+            for one in containers.listed(self._client, self._project)
         )
 
     def in_place(self, generation: str) -> bool:
         """Whether the containers that this swap made are there for good, after `recover`."""
         filters = {"label": [f"{labels.PROJECT}={self._project}", f"{labels.SWAP}={generation}"]}
         found = self._client.api.containers(all=True, filters=filters)
-        return any(labels.in_place(one["Names"][0].lstrip("/")) for one in found if one["Names"])
+        return any(labels.in_place(containers.listed_name(one)) for one in found if one["Names"])
 
     def sweep(self) -> int:
         """Remove the old containers of decided swaps; returns how many."""
@@ -136,7 +136,7 @@ class Swap:
             for identifier in members.values()
         ]
         for identifier in found:
-            _discard(self._client, identifier)
+            containers.discard(self._client, identifier)
         return len(found)
 
     # --- one service -----------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class Swap:
             elif apart:
                 self._boot(name)
         except (APIError, SandboxError):
-            _discard(self._client, ahead)
+            containers.discard(self._client, ahead)
             return False
         return True
 
@@ -205,7 +205,7 @@ class Swap:
         done once more."""
         api, identifier = self._client.api, members[place]
         with contextlib.suppress(NotFound):
-            _discard(self._client, api.inspect_container(place)["Id"])
+            containers.discard(self._client, api.inspect_container(place)["Id"])
         attributes = api.inspect_container(identifier)
         attached = attributes["NetworkSettings"]["Networks"]
         for network, aliases in cloning.networks(attributes).items():
@@ -227,16 +227,11 @@ class Swap:
     def _staged(self) -> dict[tuple[str, str], dict[str, str]]:
         """(stage, generation) -> place -> container id."""
         found: dict[tuple[str, str], dict[str, str]] = {}
-        for one in self._listed():
-            match = labels.STAGE.match(one["Names"][0].lstrip("/")) if one["Names"] else None
+        for one in containers.listed(self._client, self._project):
+            match = labels.STAGE.match(containers.listed_name(one))
             if match and one["State"] != "removing":
                 members = found.setdefault((match["stage"], match["generation"]), {})
                 members[match["place"]] = one["Id"]
-        return found
-
-    def _listed(self) -> list[Any]:
-        filters = {"label": f"{labels.PROJECT}={self._project}"}
-        found: list[Any] = self._client.api.containers(all=True, filters=filters)
         return found
 
     def _all(self, members: Iterable[str], job: Callable[[str], None]) -> None:
@@ -264,14 +259,3 @@ def sweep_detached(project: str, images: Mapping[str, str], environment: Mapping
 
 def _place(attributes: Mapping[str, Any]) -> str:
     return str(attributes["Name"]).lstrip("/")
-
-
-def _discard(client: docker.DockerClient, identifier: str) -> None:
-    """Remove a container whose data is thrown away, with its anonymous volumes."""
-    try:
-        client.api.remove_container(identifier, force=True, v=True)
-    except NotFound:
-        pass
-    except APIError as error:
-        if error.status_code != 409:  # someone else is removing it
-            raise

@@ -175,8 +175,9 @@ class _Change:
     def prepare(self) -> None:
         """Look at every marker and copy the files beside while the new containers are made."""
         if self._space is not None:
-            self._looks = [self._pool.submit(self._look_at_files)]
-            self._copies = [self._pool.submit(self._stage, self._space)]
+            look = self._pool.submit(self._look_at_files)
+            self._looks = [look]
+            self._copies = [self._pool.submit(self._stage, self._space, look)]
         self._looks += [self._pool.submit(self._look, kind) for kind in self._servers]
 
     def begin(self, swap: str) -> None:
@@ -227,10 +228,9 @@ class _Change:
         marker = self._session.store("files").marker()
         return check_marker(self._session.project, "files", marker)
 
-    def _stage(self, space: FilesSpace) -> None:
-        marker = self._look_at_files()
+    def _stage(self, space: FilesSpace, look: Future[Marker]) -> None:
         folder = files_folder(self._session.project) / self._baseline.generation
-        pristine.stage(space, folder, marker)
+        pristine.stage(space, folder, look.result())
 
     def _answer(self, kind: Kind) -> None:
         """Wait until the new server lets the keeper in. Raises Unreachable when it has stopped."""

@@ -50,7 +50,7 @@ def check_amounts(markers: Iterable[tuple[Kind, Store, Marker]], target: Artifac
     found = []
     for kind, store, marker in markers:
         present, loaded = sum(store.count().values()), sum(marker.counts.values())
-        saved = sum(dataset.rows for dataset in target.datasets(kind))
+        saved = target.rows(kind)
         if present > max(FEW, FAR_MORE * max(loaded, saved)):
             found.append(f"{kind} holds {present:,} rows, and {loaded:,} were loaded")
     if found:

@@ -44,10 +44,7 @@ def plan(session: Session, snapshot: str = "latest", kinds: Sequence[Kind] = ())
 
 
 def planned(session: Session, artifact: Artifact, kinds: Sequence[Kind]) -> dict[str, Any]:
-    rows = {
-        place.kind: sum(dataset.rows for dataset in artifact.datasets(place.kind))
-        for place in session.places(kinds)
-    }
+    rows = {place.kind: artifact.rows(place.kind) for place in session.places(kinds)}
     return {"snapshot": artifact.id, "rows": rows}
 
 
@@ -106,7 +103,7 @@ def _put(
         swap(session.project, artifact.id, stores)
     seconds = time.monotonic() - started
     session.report(Step(name="loaded", detail=artifact.id, seconds=seconds))
-    rows: dict[str, int] = {kind: sum(d.rows for d in artifact.datasets(kind)) for kind in stores}
+    rows: dict[str, int] = {kind: artifact.rows(kind) for kind in stores}
     return Loaded(snapshot=artifact.id, rows=rows, notes=tuple(notes), seconds=seconds)
 
 

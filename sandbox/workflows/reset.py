@@ -96,7 +96,6 @@ class _WayBack:
         self._session, self._target, self._discard_more = session, target, discard_more
         self._markers: dict[Kind, Marker] = {}
         self._stop = threading.Event()
-        self._holds = self._let_go = False  # PostgreSQL's rewind, which holds writers back
 
     def stage(self, kinds: Sequence[Kind]) -> None:
         """When one is not ours, or fails, what was staged in the others goes, and nothing has
@@ -104,11 +103,11 @@ class _WayBack:
         try:
             with ThreadPoolExecutor(2 * len(SLOWEST_FIRST)) as pool:
                 try:
-                    self._follow(pool, self._begin(pool, kinds))
+                    let_go = self._follow(pool, self._begin(pool, kinds))
                 except BaseException:
                     self._stop.set()
                     raise
-            if self._let_go:
+            if let_go:
                 self._count("postgres", self.stores["postgres"].rewind())
         except BaseException:
             drop_staged(self.stores)
@@ -132,10 +131,10 @@ class _WayBack:
             jobs[pool.submit(self._load, others)] = None
         return jobs
 
-    def _follow(self, pool: Executor, jobs: dict[Future[Any], Kind | None]) -> None:
+    def _follow(self, pool: Executor, jobs: dict[Future[Any], Kind | None]) -> bool:
         """Until all are staged. PostgreSQL holds writers back while its way back stands ready: not
-        for as long as another store is loaded."""
-        loading = None in jobs.values()
+        for as long as another store is loaded. Returns whether it was let go."""
+        loading, holds, let_go = None in jobs.values(), False, False
         while jobs:
             for job in wait(jobs, return_when=FIRST_COMPLETED).done:
                 kind = jobs.pop(job)
@@ -150,10 +149,11 @@ class _WayBack:
                 else:
                     if kind is not None:
                         self._count(kind, found)
-                        self._holds |= kind == "postgres"
-            if loading and self._holds:
+                        holds |= kind == "postgres"
+            if loading and holds:
                 self.stores["postgres"].undo()
-                self._holds, self._let_go = False, True
+                holds, let_go = False, True
+        return let_go
 
     def _load(self, kinds: Sequence[Kind]) -> None:
         """From the snapshot."""
@@ -163,7 +163,7 @@ class _WayBack:
             check_amounts([(k, s, self._markers[k]) for k, s in stores.items()], artifact)
         self.notes += stage(self._session, artifact, stores, stop=self._stop)
         for kind in kinds:
-            self.rows[kind] = sum(dataset.rows for dataset in artifact.datasets(kind))
+            self.rows[kind] = artifact.rows(kind)
 
     def _count(self, kind: Kind, changes: Sequence[Change]) -> None:
         self.rows[kind] = sum(change.rows or 0 for change in changes)

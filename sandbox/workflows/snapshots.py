@@ -49,11 +49,7 @@ def summary(artifact: Artifact) -> dict[str, Any]:
     return {
         "id": artifact.id,
         "created": artifact.manifest["created"],
-        "rows": {
-            kind: sum(dataset.rows for dataset in artifact.datasets(kind))
-            for kind in KINDS
-            if artifact.datasets(kind)
-        },
+        "rows": {kind: artifact.rows(kind) for kind in KINDS if artifact.datasets(kind)},
         "bytes": artifact.size,
     }
 

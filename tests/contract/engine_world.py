@@ -131,6 +131,10 @@ class World:
         found = self.engine.client.api.containers(all=True, filters=self._filters())
         return sorted(one["Names"][0].lstrip("/") for one in found)
 
+    def ready(self) -> list[str]:
+        """What is made ahead."""
+        return [one for one in self.names() if ".ready-" in one]
+
     def present(self) -> list[str]:
         """Without what the background makes ahead, at some moment after a swap."""
         return [one for one in self.names() if ".ready-" not in one and ".warm-" not in one]

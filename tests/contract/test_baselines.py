@@ -39,6 +39,17 @@ def stores(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Two sleepers and their baseline `base` for one test; nothing is done in the background."""
+    monkeypatch.setattr(engine, "sweep_detached", lambda *_: None)
+    with a_world(tmp_path) as world:
+        world.up(TWO_SLEEPERS)
+        write(world, "base")
+        freeze(world, "base")
+        yield world
+
+
 def write(world: World, text: str) -> None:
     for service in BOTH:
         argv = ["sh", "-c", f"echo {text} > /var/lib/sandbox/x"]
@@ -199,7 +210,7 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
     images = baseline(sleepers, "base").images
     for _ in range(2):  # the second time there is nothing to do
         sleepers.engine.make_ahead(sleepers.project, images)
-    ahead = {one for one in sleepers.names() if ".ready-" in one}
+    ahead = set(sleepers.ready())
     assert len(ahead) == 2 and len(sleepers.names()) == 4
     assert sleepers.up(TWO_SLEEPERS).changes == ()
     one, two = map(sleepers.engine.client.containers.get, sorted(ahead))
@@ -219,7 +230,7 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
     assert held(sleepers) == ["other", "other"]
     other = baseline(sleepers, "other").images
     sleepers.engine.make_ahead(sleepers.project, other)
-    assert len([one for one in sleepers.names() if ".ready-" in one]) == 2
+    assert len(sleepers.ready()) == 2
     swap(sleepers, "other")
     sleepers.settle()
     assert len(sleepers.present()) == 2
@@ -227,104 +238,96 @@ def test_what_was_made_ahead_is_taken_and_only_while_it_fits(
 
 
 def test_what_stands_ready_and_cannot_be_taken_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Woken by a hand or a reboot; a freezer that fails."""
-    monkeypatch.setattr(engine, "sweep_detached", lambda *_: None)
-    with a_world(tmp_path) as world:
-        world.up(TWO_SLEEPERS)
-        write(world, "base")
-        images = freeze(world, "base").images
-        api = world.engine.client.api
+    images = baseline(alone, "base").images
+    api = alone.engine.client.api
 
-        def ahead() -> str:
-            world.engine.make_ahead(world.project, images)
-            (found,) = [one for one in world.names() if "-one-1.ready-" in one]
-            return str(api.inspect_container(found)["Id"])
+    def ahead() -> str:
+        alone.engine.make_ahead(alone.project, images)
+        (found,) = [one for one in alone.ready() if "-one-1." in one]
+        return str(api.inspect_container(found)["Id"])
 
-        def back() -> str:
-            write(world, "mine")
-            swap(world, "base")
-            world.settle()
-            assert held(world) == ["base", "base"]
-            return str(world.container("one").id)
+    def back() -> str:
+        write(alone, "mine")
+        swap(alone, "base")
+        alone.settle()
+        assert held(alone) == ["base", "base"]
+        return str(alone.container("one").id)
 
-        def fails_once(call: str) -> list[str]:
-            real, seen = getattr(api, call), list[str]()
+    def fails_once(call: str) -> list[str]:
+        real, seen = getattr(api, call), list[str]()
 
-            def failing(one: str) -> None:
-                seen.append(one)
-                if len(seen) == 1:
-                    raise APIError("cannot freeze")
-                real(one)
+        def failing(one: str) -> None:
+            seen.append(one)
+            if len(seen) == 1:
+                raise APIError("cannot freeze")
+            real(one)
 
-            monkeypatch.setattr(api, call, failing)
-            return seen
+        monkeypatch.setattr(api, call, failing)
+        return seen
 
-        def cannot(one: str) -> None:
-            raise APIError("no freezer")
+    def cannot(one: str) -> None:
+        raise APIError("no freezer")
 
-        woken = ahead()
-        api.unpause(woken)
-        assert back() != woken
-        assert ahead() != woken
-        assert woken not in [one["Id"] for one in api.containers(all=True)]
-        back()
-        seen = fails_once("pause")
-        assert ahead() == back()
-        assert len(seen) == 2
-        seen = fails_once("unpause")
-        assert ahead() != back()
-        assert len(seen) == 1
-        monkeypatch.setattr(api, "pause", cannot)  # an engine that never can
-        made = ahead()
-        assert api.inspect_container(made)["State"]["Status"] == "created"
-        assert made == back()
+    woken = ahead()
+    api.unpause(woken)
+    assert back() != woken
+    assert ahead() != woken
+    assert woken not in [one["Id"] for one in api.containers(all=True)]
+    back()
+    seen = fails_once("pause")
+    assert ahead() == back()
+    assert len(seen) == 2
+    seen = fails_once("unpause")
+    assert ahead() != back()
+    assert len(seen) == 1
+    monkeypatch.setattr(api, "pause", cannot)  # an engine that never can
+    made = ahead()
+    assert api.inspect_container(made)["State"]["Status"] == "created"
+    assert made == back()
 
 
 def test_a_reset_that_came_too_early_leaves_nothing_that_is_never_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes those that are ready; the others of that swap, ready later, fit no other."""
-    monkeypatch.setattr(engine, "sweep_detached", lambda *_: None)
-    with a_world(tmp_path) as world:
-        world.up(TWO_SLEEPERS)
-        write(world, "base")
-        images = freeze(world, "base").images
-        api = world.engine.client.api
+    images = baseline(alone, "base").images
+    api = alone.engine.client.api
 
-        def ahead() -> dict[str, str]:
-            world.engine.make_ahead(world.project, images)
-            found = [one for one in world.names() if ".ready-" in one]
-            assert len({one.rpartition("-")[2] for one in found}) == 1  # of one swap
-            return {one: api.inspect_container(one)["Id"] for one in found}
+    def ahead() -> dict[str, str]:
+        alone.engine.make_ahead(alone.project, images)
+        found = alone.ready()
+        assert len({one.rpartition("-")[2] for one in found}) == 1  # of one swap
+        return {one: api.inspect_container(one)["Id"] for one in found}
 
-        def made_for(swapped: str) -> dict[str, str]:
-            with monkeypatch.context() as patch:
-                patch.setattr(standing.secrets, "token_hex", lambda _: swapped)
-                return ahead()
+    def made_for(swapped: str) -> dict[str, str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(standing.secrets, "token_hex", lambda _: swapped)
+            return ahead()
 
-        def present() -> set[str]:
-            return {str(world.container(service).id) for service in BOTH}
+    def present() -> set[str]:
+        return {str(alone.container(service).id) for service in BOTH}
 
-        first = ahead()
-        api.remove_container(next(iter(first)), force=True)
-        second = ahead()  # the missing one is made for the same swap
-        assert len({*first.values(), *second.values()}) == 3
-        api.remove_container(min(second), force=True)
-        swap(world, "base")  # too early: one of them was not ready
-        world.settle()
-        assert len(present() & {*second.values()}) == 1
-        late = made_for(min(second)[-8:])
-        third = ahead()
-        assert not {*third.values()} & {*late.values()}
-        swap(world, "base")
-        world.settle()
-        assert present() == {*third.values()}
-        late = made_for(min(third)[-8:])
-        swap(world, "base")  # nor would it take them: its name would be that of another
-        world.settle()
-        assert not present() & {*late.values()}
+    first = ahead()
+    api.remove_container(next(iter(first)), force=True)
+    second = ahead()  # the missing one is made for the same swap
+    assert len({*first.values(), *second.values()}) == 3
+    api.remove_container(min(second), force=True)
+    swap(alone, "base")  # too early: one of them was not ready
+    alone.settle()
+    assert len(present() & {*second.values()}) == 1
+    late = made_for(min(second)[-8:])
+    third = ahead()
+    assert not {*third.values()} & {*late.values()}
+    swap(alone, "base")
+    alone.settle()
+    assert present() == {*third.values()}
+    late = made_for(min(third)[-8:])
+    swap(alone, "base")  # nor would it take them: its name would be that of another
+    alone.settle()
+    assert not present() & {*late.values()}
 
 
 @pytest.mark.parametrize("call", ["create_container_from_config", "put_archive"])
@@ -357,21 +360,19 @@ def test_taken_down_while_one_is_made_ahead_nothing_is_left(
 
 
 def test_down_takes_what_is_made_ahead_after_it_looked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_world(tmp_path) as world:
-        world.up(TWO_SLEEPERS)
-        images = freeze(world, "base").images
-        real = containers.remove
+    images = baseline(alone, "base").images
+    real = containers.remove
 
-        def meanwhile(*args: Any) -> None:
-            if not [one for one in world.names() if ".ready-" in one]:
-                world.engine.make_ahead(world.project, images)
-            real(*args)
+    def meanwhile(*args: Any) -> None:
+        if not alone.ready():
+            alone.engine.make_ahead(alone.project, images)
+        real(*args)
 
-        monkeypatch.setattr(containers, "remove", meanwhile)
-        world.engine.down(world.project)
-        assert world.names() == []
+    monkeypatch.setattr(containers, "remove", meanwhile)
+    alone.engine.down(alone.project)
+    assert alone.names() == []
 
 
 # --- interrupted --------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.model import Endpoint
 
 TIMEOUT = httpx.Timeout(120, connect=5)  # seconds; building a payload index takes a while
+AT_A_TIME = 3  # requests on their way: one is read, one is sent, one is stored
 READS = {"scroll", "count", "query"}
 
 

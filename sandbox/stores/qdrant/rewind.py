@@ -21,12 +21,11 @@ import orjson
 
 from sandbox.errors import NoBaseline
 from sandbox.stores.qdrant import collections, markers
-from sandbox.stores.qdrant.rest import Answered, Rest
+from sandbox.stores.qdrant.rest import AT_A_TIME, Answered, Rest
 
 Id = int | str
 T = TypeVar("T")
 AT_ONCE = 256  # points in one request
-REQUESTS = 3  # one is read, one is sent, one is stored
 MOST = 16 << 20  # bytes of versions that are kept; a request takes 32 MB by default
 FEW = 1_000  # points that are always put back one by one; of a large collection, a quarter
 
@@ -292,7 +291,7 @@ def _side_by_side(job: Callable[[list[Id]], T], ids: Sequence[Id]) -> list[T]:
     parts = list(_parts(ids))
     if len(parts) < 2:
         return list(map(job, parts))
-    with ThreadPoolExecutor(REQUESTS) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         return list(pool.map(job, parts))
 
 

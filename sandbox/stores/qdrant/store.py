@@ -23,7 +23,6 @@ from sandbox.stores.qdrant.rewind import Difference
 from sandbox.stores.qdrant.source import DATASET, Source
 from sandbox.stores.qdrant.tokens import marker_collection
 
-UPLOADS = 3  # requests on their way: one is read, one is sent, one is stored
 TOO_LARGE = 413
 KEPT = ("digest", "shape")  # beside the marker of what was loaded
 ALTERED = "its configuration or payload indexes changed"
@@ -310,11 +309,11 @@ class Store(Source):
     def _upload(self, target: str, lines: Iterable[bytes]) -> Iterator[int]:
         """The number of points of each batch; the first failure is raised."""
         waiting: set[Future[int]] = set()
-        with ThreadPoolExecutor(max_workers=UPLOADS) as pool:
+        with ThreadPoolExecutor(max_workers=rest.AT_A_TIME) as pool:
             for one in lines:
                 count, body = batches.request(one)
                 waiting.add(pool.submit(self._put, target, count, body))
-                if len(waiting) > UPLOADS:
+                if len(waiting) > rest.AT_A_TIME:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
             for future in waiting:

@@ -12,7 +12,6 @@ from sandbox.envfiles import fingerprint
 from sandbox.errors import ConfigError, Refused
 from sandbox.model import SERVER_KINDS, Environment, Kind, Role
 from sandbox.project import Project, locked
-from sandbox.stores.qdrant import token
 from sandbox.urls import holds, parse_url
 from sandbox.workflows.session import ROLES, Session
 
@@ -151,6 +150,8 @@ def _tokens(
     project: Project, secrets: list[tuple[str, str]], environment: Environment
 ) -> Iterator[tuple[str, str]]:
     """What is given to the application of Qdrant: tokens that are made of these secrets."""
+    from sandbox.stores.qdrant import token  # its driver is imported when it is asked for
+
     place = next(one for one in project.places("namespaced") if one.kind == "qdrant")
     space = place.playground if environment == "production" else place.production
     for name, secret in secrets:

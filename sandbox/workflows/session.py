@@ -26,7 +26,6 @@ from sandbox.model import (
 from sandbox.project import Project
 from sandbox.report import Report
 from sandbox.stores import backend
-from sandbox.stores.qdrant import token
 from sandbox.urls import Login, libpq, parse_url
 
 ROLES: tuple[Role, ...] = ("reader", "keeper", "playground", "production")
@@ -118,6 +117,8 @@ class Session:
         identity = self.project.identity(kind, role, server)
         if kind != "qdrant" or role == "admin":
             return identity
+        from sandbox.stores.qdrant import token  # its driver is imported when it is asked for
+
         # Where a layout shares production's collection, the playground's token still names its own.
         of = self.project.places("namespaced")
         place = next(one for one in of if one.kind == "qdrant")

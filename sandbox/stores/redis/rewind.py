@@ -18,10 +18,11 @@ NOTHING = b"\x00sandbox"  # in every such set: an empty one would not exist
 CHUNK = 500  # keys in one script call: others are served in between
 PAGE = 2_000  # names that one call looks at
 FACTS = b"""
+local call, sub = redis.call, string.sub  -- a global is looked up by its name at each use
 local function facts(key)
-  local dump = redis.call('DUMP', key)
+  local dump = call('DUMP', key)
   if not dump then return false end
-  return redis.sha1hex(dump) .. ':' .. redis.call('PEXPIRETIME', key)
+  return redis.sha1hex(dump) .. ':' .. call('PEXPIRETIME', key)
 end
 """
 # A key that expired since it was listed is no error.
@@ -32,10 +33,10 @@ local first = -1
 for i = 4, #ARGV do
   local found = facts(ARGV[1] .. ARGV[i])
   if found then
-    local expiry = redis.call('PEXPIRETIME', ARGV[1] .. ARGV[i])
+    local expiry = call('PEXPIRETIME', ARGV[1] .. ARGV[i])
     if expiry >= 0 and (first < 0 or expiry < first) then first = expiry end
-    redis.call('COPY', ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i], 'REPLACE')
-    redis.call('HSET', ARGV[3], ARGV[i], found)
+    call('COPY', ARGV[1] .. ARGV[i], ARGV[2] .. ARGV[i], 'REPLACE')
+    call('HSET', ARGV[3], ARGV[i], found)
   end
 end
 return first
@@ -46,7 +47,7 @@ COMPARE = (
     FACTS
     + b"""
 local function sorted(key, command)
-  local all = redis.call(command, key)
+  local all = call(command, key)
   if command == 'SMEMBERS' then table.sort(all) return all end
   local pairs_of = {}
   for i = 1, #all, 2 do
@@ -57,39 +58,40 @@ local function sorted(key, command)
   return pairs_of
 end
 local function same(one, other)
-  local kind = redis.call('TYPE', one)['ok']
+  local kind = call('TYPE', one)['ok']
   local command = ({set = 'SMEMBERS', hash = 'HGETALL'})[kind]
-  if not command or redis.call('TYPE', other)['ok'] ~= kind then return false end
-  if redis.call('PEXPIRETIME', one) ~= redis.call('PEXPIRETIME', other) then return false end
+  if not command or call('TYPE', other)['ok'] ~= kind then return false end
+  if call('PEXPIRETIME', one) ~= call('PEXPIRETIME', other) then return false end
   local a, b = sorted(one, command), sorted(other, command)
   if #a ~= #b then return false end
   for i = 1, #a do if a[i] ~= b[i] then return false end end
   return true
 end
+local pcall, type = redis.pcall, type
 local function untouched(now, was)
-  if redis.call('PEXPIRETIME', now) ~= redis.call('PEXPIRETIME', was) then return false end
-  local text = redis.pcall('GET', now)  -- of strings: DUMP would compress them
-  if type(text) == 'string' then return text == redis.pcall('GET', was) end
-  local dump = redis.call('DUMP', now)
-  return dump and dump == redis.call('DUMP', was)
+  if call('PEXPIRETIME', now) ~= call('PEXPIRETIME', was) then return false end
+  local text = pcall('GET', now)  -- of strings: DUMP would compress them
+  if type(text) == 'string' then return text == pcall('GET', was) end
+  local dump = call('DUMP', now)
+  return dump and dump == call('DUMP', was)
 end
 local missing = 0
 local function differs(now, was, name)
   if untouched(now, was) then return false end
   local found = facts(now)
-  if found == redis.call('HGET', ARGV[3], name) then return false end
-  local kept = redis.call('EXISTS', was) == 1
+  if found == call('HGET', ARGV[3], name) then return false end
+  local kept = call('EXISTS', was) == 1
   if kept and not found then missing = missing + 1 end
   return (found or kept) and not (found and kept and same(now, was))
 end
-local page = redis.call('SCAN', ARGV[4], 'MATCH', ARGV[5], 'COUNT', ARGV[6])
+local page = call('SCAN', ARGV[4], 'MATCH', ARGV[5], 'COUNT', ARGV[6])
 local changed, live, copies = {}, 0, 0
 for _, key in ipairs(page[2]) do
-  if string.sub(key, 1, #ARGV[2]) == ARGV[2] then
-    local name = string.sub(key, #ARGV[2] + 1)
+  if sub(key, 1, #ARGV[2]) == ARGV[2] then
+    local name = sub(key, #ARGV[2] + 1)
     copies = copies + 1
     if differs(ARGV[1] .. name, key, name) then changed[#changed + 1] = name end
-  elseif string.sub(key, 1, #ARGV[1]) == ARGV[1] and string.sub(key, 1, #ARGV[7]) ~= ARGV[7] then
+  elseif sub(key, 1, #ARGV[1]) == ARGV[1] and sub(key, 1, #ARGV[7]) ~= ARGV[7] then
     live = live + 1
   end
 end

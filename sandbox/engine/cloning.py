@@ -129,10 +129,11 @@ def join(client: docker.DockerClient, identifier: str, attributes: Mapping[str, 
 
 
 def beside(
-    client: docker.DockerClient, attributes: Mapping[str, Any], *, image: str, name: str
+    client: docker.DockerClient, attributes: Mapping[str, Any], *, image: str, name: str, why: str
 ) -> str:
     """Make, but do not start, a server of `image` that only this machine can reach, on free ports:
-    it answers to none of the service's names, and Compose does not know it."""
+    it answers to none of the service's names, and Compose does not know it. `why`: its label, with
+    the project as its value; who sweeps it looks for that."""
     api: Any = client.api
     tags = dict.fromkeys(attributes["Config"]["Labels"] or {}, "")  # the image has them all
     free = [{"HostIp": LOOPBACK, "HostPort": ""}]
@@ -140,7 +141,7 @@ def beside(
     config = {
         **attributes["Config"],
         "Image": image,
-        "Labels": {**tags, labels.BESIDE: attributes["Config"]["Labels"][labels.PROJECT]},
+        "Labels": {**tags, why: attributes["Config"]["Labels"][labels.PROJECT]},
         "HostConfig": {
             **attributes["HostConfig"],
             "PortBindings": published,

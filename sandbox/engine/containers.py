@@ -173,6 +173,12 @@ def discard(client: docker.DockerClient, identifier: str) -> None:
             raise
 
 
+def discard_all(client: docker.DockerClient, label: str) -> None:
+    """Every container with this label, `name=value`."""
+    for one in client.api.containers(all=True, filters={"label": label}):
+        discard(client, one["Id"])
+
+
 def _bind(mount: Mount, file: ComposeFile, project: str, root: Path) -> str:
     if mount.type == "bind":
         source = str((root / Path(mount.source).expanduser()).resolve())

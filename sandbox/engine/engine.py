@@ -12,7 +12,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException
 
-from sandbox.engine import baselines, containers, labels, programs, showing
+from sandbox.engine import baselines, containers, labels, programs, showing, standing
 from sandbox.engine.baselines import Baseline, Baselines
 from sandbox.engine.ports import Ports
 from sandbox.engine.showing import Shown
@@ -148,6 +148,7 @@ class Engine:
             for wave in _last_first(there):
                 with ThreadPoolExecutor(8) as pool:
                     list(pool.map(lambda one: containers.remove(self.client, one), wave))
+        self._drop_leftovers(project)
         for network in self.client.api.networks(filters=filters):
             with contextlib.suppress(APIError):  # another project's container is still in it
                 self.client.api.remove_network(network["Id"])
@@ -290,7 +291,7 @@ class Engine:
         return Swap(self.client, project).sweep()
 
     def _recover(self, project: str, report: Report) -> tuple[str, ...]:
-        showing.sweep(self.client, project)
+        self._drop_leftovers(project)
         done = Swap(self.client, project).recover()
         Baselines(self.client, project).resume(report)
         for words in done:
@@ -298,6 +299,11 @@ class Engine:
         return done
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _drop_leftovers(self, project: str) -> None:
+        """Containers for a while only, of commands that were killed."""
+        showing.sweep(self.client, project)
+        standing.sweep(self.client, project)
 
     def _found(self, project: str) -> list[Mapping[str, Any]]:
         """The project's containers, without those that a swap has put aside."""

@@ -33,6 +33,7 @@ GENERATION = "sandbox.generation"  # images of one moment carry the same
 SERVICES = "sandbox.services"  # all services of that moment
 OWNER = "sandbox.project"  # whose baseline it is
 SWAP = "sandbox.swap"  # on a container: the swap that made it
+COPIED = "sandbox.copied"  # on a container: for whose next one its data is just being copied
 BESIDE = "sandbox.beside"  # on a container: whose baseline it only shows, for a while
 DISPOSABLE = "sandbox.disposable"  # on a volume: `down` may remove it when asked to
 

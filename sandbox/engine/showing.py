@@ -27,7 +27,7 @@ def start(client: docker.DockerClient, project: str, service: str, image: str) -
     baselines.require(client, project, service, image)
     attributes = cloning.container(client, project, service)
     name = f"{project}-{service}-shown-{secrets.token_hex(4)}"
-    identifier = cloning.beside(client, attributes, image=image, name=name)
+    identifier = cloning.beside(client, attributes, image=image, name=name, why=labels.BESIDE)
     client.api.start(identifier)
     watching.healthy(client, identifier, name)
     found = client.api.inspect_container(identifier)["NetworkSettings"]["Ports"]
@@ -37,9 +37,7 @@ def start(client: docker.DockerClient, project: str, service: str, image: str) -
 
 def sweep(client: docker.DockerClient, project: str) -> None:
     """Remove them all, whoever started them."""
-    filters = {"label": f"{labels.BESIDE}={project}"}
-    for one in client.api.containers(all=True, filters=filters):
-        containers.discard(client, one["Id"])
+    containers.discard_all(client, f"{labels.BESIDE}={project}")
 
 
 def _run(

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker
 from docker.errors import APIError, NotFound
@@ -25,6 +25,10 @@ from sandbox.engine import cloning, containers, labels, programs, watching
 from sandbox.errors import SandboxError, Unreachable
 
 STANDS = ("created", "paused")  # one that runs, or has ended, was awake: a reboot, somebody's hand
+
+
+class _Unpausable(Exception):
+    """Not every engine can pause: not a rootless one with the older control groups."""
 
 
 class Standing:
@@ -55,20 +59,27 @@ class Standing:
     def make(self, images: Mapping[str, str]) -> None:
         """For every service, the container that the next reset will take. Meant for a process of
         its own; one at a time works on a project."""
-        with _alone(self._project):
+        with _alone(self._project) as notes:
+            containers.discard_all(self._client, f"{labels.COPIED}={self._project}")
             ready = self._drop_stale(images)
             generation = next(iter(ready.values()), "") or secrets.token_hex(4)
             for service, image in images.items():
                 if service not in ready:
                     with contextlib.suppress(NotFound, Unreachable):  # taken down meanwhile
-                        self._make_one(service, image, generation)
+                        self._make_one(service, image, generation, notes)
 
-    def _make_one(self, service: str, image: str, generation: str) -> None:
+    def _make_one(self, service: str, image: str, generation: str, notes: IO[str]) -> None:
+        """Booted, where the engine can pause; that it cannot is noted, and not tried again."""
+        engine = str(self._client.info()["ID"])
+        notes.seek(0)
+        able = notes.read() != engine
         try:
-            self._make(service, image, generation, boot=True)
-        except NotFound:
-            raise
-        except APIError:  # not every engine can pause: rootless, with the older control groups
+            self._make(service, image, generation, boot=able)
+        except _Unpausable:
+            notes.seek(0)
+            notes.truncate()
+            notes.write(engine)
+            notes.flush()
             self._make(service, image, generation, boot=False)
 
     def _make(self, service: str, image: str, generation: str, *, boot: bool) -> None:
@@ -91,7 +102,7 @@ class Standing:
 
     def _fill(self, made: str, attributes: Mapping[str, Any], image: str, name: str) -> None:
         """Copy the data of `image` up, by way of a container called `name`."""
-        source = cloning.beside(self._client, attributes, image=image, name=name)
+        source = cloning.beside(self._client, attributes, image=image, name=name, why=labels.COPIED)
         try:
             pieces, _ = self._client.api.get_archive(source, cloning.DATA, chunk_size=1 << 20)
             with contextlib.closing(pieces):  # half read, it would keep the engine from removing it
@@ -110,7 +121,12 @@ class Standing:
             self._client.api.pause(made)
         except APIError:  # the freezer of a busy machine fails now and then
             time.sleep(1)
-            self._client.api.pause(made)
+            try:
+                self._client.api.pause(made)
+            except NotFound:
+                raise
+            except APIError as error:
+                raise _Unpausable from error
 
     def _drop_stale(self, images: Mapping[str, str]) -> dict[str, str]:
         """Service -> swap, of those that have one of the wanted image. A swap takes containers that
@@ -158,9 +174,17 @@ def _at(stage: str, listed: Iterable[Any]) -> list[Any]:
     return [(one, match) for one, match in named if match and match["stage"] == stage]
 
 
+def sweep(client: docker.DockerClient, project: str) -> None:
+    """Remove what an interrupted copy left; while one goes on, nothing."""
+    with contextlib.suppress(BlockingIOError), _alone(project, wait=False):
+        containers.discard_all(client, f"{labels.COPIED}={project}")
+
+
 @contextlib.contextmanager
-def _alone(project: str) -> Iterator[None]:
+def _alone(project: str, *, wait: bool = True) -> Iterator[IO[str]]:
+    """Nobody else makes or sweeps; yields a file for notes about the engine. Raises BlockingIOError
+    where somebody does and we do not `wait`."""
     path = Path(tempfile.gettempdir(), f"sandbox-standing-{project}.lock")
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    with path.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield lock

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 
 from sandbox.engine import Baseline, baselines, containers, engine, labels, standing
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
@@ -268,9 +269,6 @@ def test_what_stands_ready_and_cannot_be_taken_is_made_anew(
         monkeypatch.setattr(api, call, failing)
         return seen
 
-    def cannot(one: str) -> None:
-        raise APIError("no freezer")
-
     woken = ahead()
     api.unpause(woken)
     assert back() != woken
@@ -283,10 +281,57 @@ def test_what_stands_ready_and_cannot_be_taken_is_made_anew(
     seen = fails_once("unpause")
     assert ahead() != back()
     assert len(seen) == 1
+    tries = list[str]()
+
+    def cannot(one: str) -> None:
+        tries.append(one)
+        raise APIError("no freezer")
+
     monkeypatch.setattr(api, "pause", cannot)  # an engine that never can
-    made = ahead()
-    assert api.inspect_container(made)["State"]["Status"] == "created"
-    assert made == back()
+    for _ in range(2):  # which is noted
+        made = ahead()
+        assert api.inspect_container(made)["State"]["Status"] == "created"
+        assert made == back()
+        assert len(tries) == 2
+
+
+def test_what_another_fault_is_is_not_taken_for_an_engine_that_cannot_pause(
+    alone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its data would be copied a second time, and all further ones would not be booted."""
+    images, api = baseline(alone, "base").images, alone.engine.client.api
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "put_archive", Mock(side_effect=APIError("the disk is full")))
+        with pytest.raises(SandboxError, match="disk is full"):
+            alone.engine.make_ahead(alone.project, images)
+        assert api.put_archive.call_count == 1
+    alone.engine.make_ahead(alone.project, images)
+    (one,) = [one for one in alone.ready() if "-one-1." in one]
+    assert api.inspect_container(one)["State"]["Status"] == "paused"
+
+
+def test_a_copy_that_goes_on_is_left_alone_and_one_that_was_killed_is_swept(
+    alone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, api = baseline(alone, "base").images, alone.engine.client.api
+    real, sources = api.get_archive, list[str]()
+
+    def meanwhile(source: str, *given: Any, **named: Any) -> Any:
+        sources.append(source)
+        alone.engine.recover(alone.project)  # another command
+        return real(source, *given, **named)
+
+    monkeypatch.setattr(api, "get_archive", meanwhile)
+    alone.engine.make_ahead(alone.project, images)
+    assert len(alone.ready()) == len(sources) == 2
+    with monkeypatch.context() as patch:
+        api.remove_container(min(alone.ready()), force=True)
+        patch.setattr(standing.containers, "discard", Mock())  # killed: it clears nothing away
+        alone.engine.make_ahead(alone.project, images)
+    assert api.inspect_container(sources[-1])
+    alone.engine.recover(alone.project)
+    with pytest.raises(NotFound):
+        api.inspect_container(sources[-1])
 
 
 def test_a_reset_that_came_too_early_leaves_nothing_that_is_never_taken(

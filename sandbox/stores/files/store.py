@@ -11,6 +11,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from sandbox.model import Change, Dataset, FilesSpace, Identity, Marker, Space
 from sandbox.stores.files import marks, rewind, stream, tree, users
 from sandbox.stores.files.exchange import exchange, mend
 from sandbox.stores.files.source import Source, open_quietly
+
+UNLINKS = 8  # at a time
 
 
 class Store(Source):
@@ -212,13 +215,17 @@ def remove_tree(path: Path) -> None:
     children = [child for child in path.iterdir() if child.name != marks.NAME]
     if children and not marks.inside(path).exists():
         raise Refused("it holds files and no marker; nothing was removed", where=str(path))
-    for child in children:
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
+    with ThreadPoolExecutor(UNLINKS) as pool:  # a file on the disk is waited for
+        list(pool.map(_remove, children))
     marks.inside(path).unlink(missing_ok=True)
     path.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _is_finished(staged: Path) -> bool:

@@ -18,7 +18,9 @@ from sandbox.model import Kind
 Pieces = Iterable[bytes]
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00"  # PostgreSQL's documentation, COPY: binary format
 SIZE = 8  # bytes of a row's hash
+UNORDERED = {2: 1, 3: 2, 4: 2}  # Redis: set, sorted set and hash -> items of an element
 _short, _long, _little = struct.Struct(">h"), struct.Struct(">i"), struct.Struct("<i")
+_size = struct.Struct(">I")
 
 
 def digest(pieces: Pieces) -> bytes:
@@ -106,15 +108,42 @@ def _points(reader: _Reader) -> Iterator[bytes]:
 
 
 def _entries(reader: _Reader) -> Iterator[bytes]:
-    """Redis keys: a header line, then records of tag, length, payload until E (docs/redis.md)."""
+    """Redis keys: a header line, then records of tag, length, payload until E (docs/redis.md).
+
+    A server tells the elements of a set, a sorted set and a hash in an order of its own, and may
+    tell one twice: of these the hashes are sorted. When a stream's entry was delivered is told as
+    an age, to a millisecond or two: it does not count."""
     reader.read(len(b"sandbox redis 1\n"))
     key: list[bytes] = []
+    elements: set[bytes] = set()
+    width = 0  # items of an element, where their order is the server's own
     while head := reader.read(5):
-        if head[:1] == b"E":
-            yield b"".join(key)
-            key = []
+        tag, payload = head[:1], reader.read(_size.unpack(head[1:])[0])
+        if tag == b"K":
+            width = UNORDERED.get(payload[0], 0)
+        if tag == b"E":
+            yield b"".join([*key, *sorted(elements)])
+            key, elements = [], set()
+        elif tag in b"VT" and width:
+            items = _items(payload)
+            size = 2 if tag == b"T" else width
+            parts = (items[at : at + size] for at in range(0, len(items), size))
+            elements.update(_hash(repr((tag, part)).encode()) for part in parts)
+        elif tag == b"P":
+            items = _items(payload)
+            del items[3::4]  # the group, then by four: id, consumer, when, how often
+            key.append(repr(items).encode())
         else:
-            key += [head, reader.read(struct.unpack(">I", head[1:])[0])]
+            key += [head, payload]
+
+
+def _items(payload: bytes) -> list[bytes]:
+    found, at = [], 0
+    while at < len(payload):
+        start = at + _size.size
+        at = start + _size.unpack_from(payload, at)[0]
+        found.append(payload[start:at])
+    return found
 
 
 def _members(reader: _Reader) -> Iterator[bytes]:

@@ -162,8 +162,8 @@ class Index:
         """
         tokens = Tokens(codes)
         bits = np.array([self._domains.of(domain) for domain in domains], dtype=np.uint16)
-        marks = np.resize(bits, len(starts))
-        phone = np.resize(np.array([domain == "phone" for domain in domains]), len(starts))
+        marks = _in_turn(bits, len(starts))
+        phone = _in_turn(np.array([domain == "phone" for domain in domains]), len(starts))
         runs = _runs(tokens, starts, ends)
         first = np.searchsorted(tokens.starts, starts)
         count = np.searchsorted(tokens.starts, ends) - first
@@ -453,6 +453,12 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 def _is_number(folded: str, spans: list[tuple[int, int]]) -> bool:
     return all(folded[start:end].isdecimal() for start, end in spans)
+
+
+def _in_turn(few: Array, count: int) -> Array:
+    """One after the other, again and again; np.resize joins as many arrays as there are turns."""
+    found: Array = np.tile(few, -(-count // len(few)))[:count]
+    return found
 
 
 def _within(sizes: Array, first: Array, last: Array) -> Array:

@@ -7,6 +7,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ Array = NDArray[Any]
 FRESH = 1 << 13  # entries that stand in a dictionary before they are packed
 FEW = 1 << 9  # that are put there one by one
 LATE = 1 << 18  # that wait unsorted until they are asked for
+TOGETHER = 3  # bits of a filter that are looked up at once: a table of 2 MB
 KINDS = 16  # marks that an entry can bear
 WHOLE = (1 << 64) - 1
 TURN = 0x9E3779B97F4A7C15  # odd: between the words that a filter keeps a fingerprint in
@@ -187,13 +189,23 @@ class Bits:
             print_ = (print_ >> 32 | print_ << 32 & WHOLE) * TURN & WHOLE
 
     def _all_places(self, prints: Array) -> Iterator[tuple[Array, Array]]:
-        one, half = np.uint64(1), np.uint64(32)
+        half = np.uint64(32)
         for _ in range(self._turns):
             bits = np.zeros(len(prints), dtype=np.uint64)
-            for number in range(self._bits):
-                bits |= one << (prints >> np.uint64(6 * number) & np.uint64(63))
+            for number in range(0, self._bits, TOGETHER):
+                patterns = _patterns(min(TOGETHER, self._bits - number))
+                bits |= patterns[prints >> np.uint64(6 * number) & np.uint64(len(patterns) - 1)]
             yield (prints >> np.uint64(self._shift)).astype(np.int64), bits
             prints = (prints >> half | prints << half) * np.uint64(TURN)
+
+
+@cache
+def _patterns(bits: int) -> Array:
+    """The word with so many bits set, by six times as many bits of a fingerprint."""
+    made, one = np.zeros(1, dtype=np.uint64), np.uint64(1) << np.arange(64, dtype=np.uint64)
+    for _ in range(bits):
+        made = (made[:, None] | one).ravel()
+    return made
 
 
 class Marks(Generic[T]):

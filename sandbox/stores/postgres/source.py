@@ -400,6 +400,8 @@ class PostgresSource:
             connection.execute(
                 sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(shared.snapshot))
             )
+            # For masking rules it compiles 0.6 s on each connection, and saves 0.4 us a row.
+            connection.execute("SET LOCAL jit = off")
             # Types and functions are named without their schema in expressions and casts.
             connection.execute(
                 sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(name(self._space.schema))

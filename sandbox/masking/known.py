@@ -218,7 +218,7 @@ class Index:
         prints, marks = prints[room:], marks[room:]
         if not len(prints):
             return
-        overflow = self._overflow = self._overflow or Bits(30, words=2, bits=3)
+        overflow = self._overflow = self._overflow or Bits(29, words=2, bits=3)
         self._any.add_all(prints)
         for bits in np.unique(marks).tolist():
             for number in _bits(bits):

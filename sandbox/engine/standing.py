@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import secrets
 import tempfile
 import time
@@ -175,8 +176,8 @@ def _at(stage: str, listed: Iterable[Any]) -> list[Any]:
 
 
 def sweep(client: docker.DockerClient, project: str) -> None:
-    """Remove what an interrupted copy left; while one goes on, nothing."""
-    with contextlib.suppress(BlockingIOError), _alone(project, wait=False):
+    """Remove what an interrupted copy left; while one goes on, or where we cannot tell, nothing."""
+    with contextlib.suppress(OSError), _alone(project, wait=False):
         containers.discard_all(client, f"{labels.COPIED}={project}")
 
 
@@ -184,7 +185,8 @@ def sweep(client: docker.DockerClient, project: str) -> None:
 def _alone(project: str, *, wait: bool = True) -> Iterator[IO[str]]:
     """Nobody else makes or sweeps; yields a file for notes about the engine. Raises BlockingIOError
     where somebody does and we do not `wait`."""
-    path = Path(tempfile.gettempdir(), f"sandbox-standing-{project}.lock")
+    name = f"sandbox-standing-{os.getuid()}-{project}.lock"  # another user's could not be opened
+    path = Path(tempfile.gettempdir(), name)
     with path.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield lock

@@ -179,4 +179,11 @@ def _target(project: Project, to: str) -> str:
         raise ConfigError(
             "nothing was loaded into this playground yet", hint="./inv snapshot, then ./inv load"
         )
-    return artifact_of(project, target).id if to else target
+    if not to:
+        return target
+    try:
+        return artifact_of(project, target).id
+    except ConfigError as error:
+        message = f"no baseline is called so, and {error.message}"
+        hint = "./inv baseline and ./inv snapshots list them"
+        raise ConfigError(message, where="--to", hint=hint) from None

@@ -143,6 +143,7 @@ MISTAKES = [
     ("", "", "", "seed --scale=much", "--scale takes a number, not 'much'"),
     ("", "", "", "snapshots frob", "action: snapshots cannot 'frob'"),
     ("", "", "", "snapshots show nosuch", "there is no snapshot"),
+    ("", "", "", "reset --to nosuch", "--to: no baseline is called so, and there is no snapshot"),
     ("", "", "", "reset --nosuch", "no idea what '--nosuch' is"),
     ("", "", "", "nosuch", "no idea what 'nosuch' is"),
 ]

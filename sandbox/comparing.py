@@ -8,6 +8,7 @@ import struct
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import IO, cast
 
@@ -18,9 +19,9 @@ from sandbox.model import Kind
 Pieces = Iterable[bytes]
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00"  # PostgreSQL's documentation, COPY: binary format
 SIZE = 8  # bytes of a row's hash
-UNORDERED = {2: 1, 3: 2, 4: 2}  # Redis: set, sorted set and hash -> items of an element
+PIECE = 1 << 20  # bytes
+UNORDERED = {"set": 1, "zset": 2, "hash": 2}  # of Redis -> items of an element
 _short, _long, _little = struct.Struct(">h"), struct.Struct(">i"), struct.Struct("<i")
-_size = struct.Struct(">I")
 
 
 def digest(pieces: Pieces) -> bytes:
@@ -108,42 +109,33 @@ def _points(reader: _Reader) -> Iterator[bytes]:
 
 
 def _entries(reader: _Reader) -> Iterator[bytes]:
-    """Redis keys: a header line, then records of tag, length, payload until E (docs/redis.md).
+    """Redis keys (docs/redis.md).
 
     A server tells the elements of a set, a sorted set and a hash in an order of its own, and may
     tell one twice: of these the hashes are sorted. When a stream's entry was delivered is told as
     an age, to a millisecond or two: it does not count."""
-    reader.read(len(b"sandbox redis 1\n"))
+    from sandbox.stores.redis import stream  # its driver is imported when it is asked for
+
     key: list[bytes] = []
     elements: set[bytes] = set()
     width = 0  # items of an element, where their order is the server's own
-    while head := reader.read(5):
-        tag, payload = head[:1], reader.read(_size.unpack(head[1:])[0])
-        if tag == b"K":
-            width = UNORDERED.get(payload[0], 0)
-        if tag == b"E":
+    for tag, payload in stream.records(iter(partial(reader.read, PIECE), b"")):
+        if tag == stream.KEY:
+            width = UNORDERED.get(stream.begun(payload).type, 0)
+        if tag == stream.END:
             yield b"".join([*key, *sorted(elements)])
             key, elements = [], set()
-        elif tag in b"VT" and width:
-            items = _items(payload)
-            size = 2 if tag == b"T" else width
+        elif width and tag in (stream.VALUES, stream.FIELD_TTLS):
+            items = stream.listed(payload)
+            size = 2 if tag == stream.FIELD_TTLS else width
             parts = (items[at : at + size] for at in range(0, len(items), size))
-            elements.update(_hash(repr((tag, part)).encode()) for part in parts)
-        elif tag == b"P":
-            items = _items(payload)
+            elements.update(_hash(stream.items(tag, part)) for part in parts)
+        elif tag == stream.PENDING:
+            items = stream.listed(payload)
             del items[3::4]  # the group, then by four: id, consumer, when, how often
-            key.append(repr(items).encode())
+            key.append(stream.items(tag, items))
         else:
-            key += [head, payload]
-
-
-def _items(payload: bytes) -> list[bytes]:
-    found, at = [], 0
-    while at < len(payload):
-        start = at + _size.size
-        at = start + _size.unpack_from(payload, at)[0]
-        found.append(payload[start:at])
-    return found
+            key.append(stream.raw(tag, payload))
 
 
 def _members(reader: _Reader) -> Iterator[bytes]:
@@ -151,7 +143,7 @@ def _members(reader: _Reader) -> Iterator[bytes]:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
             made = hashlib.blake2b(digest_size=SIZE)
-            while content and (piece := content.read(1 << 20)):
+            while content and (piece := content.read(PIECE)):
                 made.update(piece)
             facts = (member.name, member.type, member.mode, member.linkname, member.pax_headers)
             yield repr(facts).encode() + made.digest()

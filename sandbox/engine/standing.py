@@ -16,6 +16,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,7 +62,6 @@ class Standing:
         """For every service, the container that the next reset will take. Meant for a process of
         its own; one at a time works on a project."""
         with _alone(self._project) as notes:
-            containers.discard_all(self._client, f"{labels.COPIED}={self._project}")
             ready = self._drop_stale(images)
             generation = next(iter(ready.values()), "") or secrets.token_hex(4)
             for service, image in images.items():
@@ -69,17 +69,19 @@ class Standing:
                     with contextlib.suppress(NotFound, Unreachable):  # taken down meanwhile
                         self._make_one(service, image, generation, notes)
 
+    @cached_property
+    def _engine(self) -> str:
+        return str(self._client.info()["ID"])
+
     def _make_one(self, service: str, image: str, generation: str, notes: IO[str]) -> None:
         """Booted, where the engine can pause; that it cannot is noted, and not tried again."""
-        engine = str(self._client.info()["ID"])
         notes.seek(0)
-        able = notes.read() != engine
+        able = notes.read() != self._engine
         try:
             self._make(service, image, generation, boot=able)
         except _Unpausable:
-            notes.seek(0)
-            notes.truncate()
-            notes.write(engine)
+            notes.truncate(0)
+            notes.write(self._engine)
             notes.flush()
             self._make(service, image, generation, boot=False)
 

@@ -14,6 +14,7 @@ from bson import BSON
 
 from sandbox.comparing import compare, digest
 from sandbox.model import Kind
+from sandbox.stores.redis import stream
 
 Maker = Callable[[Sequence[str]], bytes]
 
@@ -41,12 +42,12 @@ def points(rows: Sequence[str]) -> bytes:
     )
 
 
+def key(name: bytes, kind: str, *records: bytes) -> bytes:
+    return b"".join([stream.begin(name, kind, None), *records, stream.end()])
+
+
 def entries(rows: Sequence[str]) -> bytes:
-    made = [
-        struct.pack(">cI", b"K", len(row)) + row.encode() + struct.pack(">cI", b"E", 0)
-        for row in rows
-    ]
-    return b"sandbox redis 1\n" + b"".join(made)
+    return stream.HEADER + b"".join(key(row.encode(), "string") for row in rows)
 
 
 def members(rows: Sequence[str]) -> bytes:
@@ -96,53 +97,52 @@ def test_slices_of_a_table_are_several_streams_in_a_row() -> None:
     assert compare("postgres", [sliced], [copy_binary(rows)]) == (0, 0)
 
 
-def key(name: bytes, code: int, *records: bytes) -> bytes:
-    head = struct.pack(">BIBq", ord("K"), 9 + len(name), code, -1) + name
-    return b"".join([head, *records, struct.pack(">cI", b"E", 0)])
-
-
-def record(tag: bytes, *items: bytes) -> bytes:
-    payload = b"".join(struct.pack(">I", len(item)) + item for item in items)
-    return struct.pack(">cI", tag, len(payload)) + payload
+def record(tag: int, *items: bytes) -> bytes:
+    return stream.items(tag, items)
 
 
 def redis_differs(one: bytes, other: bytes) -> bool:
-    header = b"sandbox redis 1\n"
-    return compare("redis", [header + one], [header + other]) != (0, 0)
+    return compare("redis", [stream.HEADER + one], [stream.HEADER + other]) != (0, 0)
 
 
-@pytest.mark.parametrize(("code", "width"), [(2, 1), (3, 2), (4, 2)])
-def test_an_order_that_is_the_servers_own_does_not_count(code: int, width: int) -> None:
+@pytest.mark.parametrize(("kind", "width"), [("set", 1), ("zset", 2), ("hash", 2)])
+def test_an_order_that_is_the_servers_own_does_not_count(kind: str, width: int) -> None:
     """Each Redis process mixes its tables in another way; a window may tell an element twice."""
     elements = [[b"e%d" % number, b"v"][:width] for number in range(9)]
     flat = [item for element in elements for item in element]
     back = [item for element in elements[::-1] for item in element]
-    whole = key(b"k", code, record(b"V", *flat))
-    windows = record(b"V", *back[: 4 * width]), record(b"V", *back[3 * width :])
-    assert not redis_differs(whole, key(b"k", code, *windows))
-    assert redis_differs(whole, key(b"k", code, record(b"V", *flat[width:])))
-    assert redis_differs(whole, key(b"k", code, record(b"V", *flat[:-1], b"other")))
-    assert redis_differs(whole, key(b"k", 1, record(b"V", *flat)))
+    whole = key(b"k", kind, record(stream.VALUES, *flat))
+    windows = record(stream.VALUES, *back[: 4 * width]), record(stream.VALUES, *back[3 * width :])
+    assert not redis_differs(whole, key(b"k", kind, *windows))
+    assert redis_differs(whole, key(b"k", kind, record(stream.VALUES, *flat[width:])))
+    assert redis_differs(whole, key(b"k", kind, record(stream.VALUES, *flat[:-1], b"other")))
+    assert redis_differs(whole, key(b"k", "list", record(stream.VALUES, *flat)))
 
 
 def test_an_order_that_an_application_sees_counts() -> None:
-    one = key(b"k", 1, record(b"V", b"a", b"b"))
-    assert redis_differs(one, key(b"k", 1, record(b"V", b"b", b"a")))
+    one = key(b"k", "list", record(stream.VALUES, b"a", b"b"))
+    assert redis_differs(one, key(b"k", "list", record(stream.VALUES, b"b", b"a")))
 
 
 def test_a_fields_expiry_counts_and_its_place_does_not() -> None:
-    fields = record(b"V", b"a", b"1", b"b", b"2")
-    one = key(b"k", 4, fields, record(b"T", b"a", b"77", b"b", b"88"))
-    assert not redis_differs(one, key(b"k", 4, fields, record(b"T", b"b", b"88", b"a", b"77")))
-    assert redis_differs(one, key(b"k", 4, fields, record(b"T", b"a", b"77", b"b", b"89")))
-    assert redis_differs(one, key(b"k", 4, fields))
+    fields = record(stream.VALUES, b"a", b"1", b"b", b"2")
+    one = key(b"k", "hash", fields, record(stream.FIELD_TTLS, b"a", b"77", b"b", b"88"))
+    assert not redis_differs(
+        one, key(b"k", "hash", fields, record(stream.FIELD_TTLS, b"b", b"88", b"a", b"77"))
+    )
+    assert redis_differs(
+        one, key(b"k", "hash", fields, record(stream.FIELD_TTLS, b"a", b"77", b"b", b"89"))
+    )
+    assert redis_differs(one, key(b"k", "hash", fields))
 
 
 def test_when_an_entry_was_delivered_does_not_count_and_to_whom_does() -> None:
     """It is told as an age: two looks at the same entry differ by a millisecond now and then."""
 
     def pending(*facts: bytes) -> bytes:
-        return key(b"k", 5, record(b"P", b"group", b"1-0", b"ann", b"1700", b"1", *facts))
+        return key(
+            b"k", "stream", record(stream.PENDING, b"group", b"1-0", b"ann", b"1700", b"1", *facts)
+        )
 
     one = pending(b"2-0", b"ann", b"1700", b"1")
     assert not redis_differs(one, pending(b"2-0", b"ann", b"1701", b"1"))

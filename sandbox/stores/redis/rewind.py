@@ -18,7 +18,7 @@ NOTHING = b"\x00sandbox"  # in every such set: an empty one would not exist
 CHUNK = 500  # keys in one script call: others are served in between
 PAGE = 2_000  # names that one call looks at
 FACTS = b"""
-local call, sub = redis.call, string.sub  -- a global is looked up by its name at each use
+local call = redis.call  -- a global is looked up by its name at each use
 local function facts(key)
   local dump = call('DUMP', key)
   if not dump then return false end
@@ -67,7 +67,7 @@ local function same(one, other)
   for i = 1, #a do if a[i] ~= b[i] then return false end end
   return true
 end
-local pcall, type = redis.pcall, type
+local pcall, type, sub = redis.pcall, type, string.sub
 local function untouched(now, was)
   if call('PEXPIRETIME', now) ~= call('PEXPIRETIME', was) then return false end
   local text = pcall('GET', now)  -- of strings: DUMP would compress them

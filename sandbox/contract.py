@@ -28,6 +28,7 @@ from sandbox.model import (
 )
 
 Texts = Callable[[Sequence[str]], Sequence[str | None]]
+Rows = Callable[[Sequence[Any]], bytes]  # COPY's messages, as bytes or memoryviews
 Documents = Sequence[dict[str, Any]]
 
 
@@ -40,6 +41,8 @@ class Mask(Protocol):
     `texts`: for the other masked columns, column -> a function over PostgreSQL's text of the values
     of many rows, to be called in this order; where this is not empty the table travels as COPY text
     instead of binary.
+    `bulk`: of a large table that travels in binary, a function over many rows of COPY's messages
+    for columns that have no expression; None where there are none.
     `settings`: what the expressions read with `current_setting`, to be bound as parameters of
     `set_config(name, value, is_local => true)`: key material never stands in query text.
     `documents`, `points`, `entries`: many at once, which costs a fraction of one by one. Documents
@@ -55,6 +58,7 @@ class Mask(Protocol):
     def settings(self) -> Mapping[str, str]: ...
     def columns(self, table: Dataset) -> Mapping[str, str]: ...
     def texts(self, table: Dataset) -> Mapping[str, Texts]: ...
+    def bulk(self, table: Dataset) -> Rows | None: ...
     def where(self, table: Dataset) -> str: ...
     def documents(self, collection: str, documents: Documents) -> Documents: ...
     def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]: ...

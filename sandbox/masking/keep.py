@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
-from sandbox.contract import Documents, Texts
+from sandbox.contract import Documents, Rows, Texts
 from sandbox.model import Dataset, Entry, FileEntry, Point
 
 CHUNK = 1 << 20  # bytes
@@ -22,6 +22,9 @@ class Keep:
 
     def texts(self, table: Dataset) -> Mapping[str, Texts]:
         return {}
+
+    def bulk(self, table: Dataset) -> Rows | None:
+        return None
 
     def where(self, table: Dataset) -> str:
         return ""

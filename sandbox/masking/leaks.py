@@ -10,7 +10,7 @@ what is compressed, encrypted or in base64.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,6 +69,13 @@ class Originals:
         self.index.note(domain, original)
         if domain in FROM_LISTS:
             self.made.add(pseudonym)
+
+    def record_all(self, domain: str, pairs: Sequence[tuple[str, str]]) -> None:
+        """`record` for many (original, pseudonym)."""
+        changed = [(original, made) for original, made in pairs if original != made]
+        self.index.add_all(domain, [original for original, _ in changed])
+        if domain in FROM_LISTS:
+            self.made.add_all([made for _, made in changed])
 
     def is_pseudonym(self, text: str) -> bool:
         folded = fold(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -37,6 +37,16 @@ class Made:
         if len(self._texts) >= MOST:
             self.all_of_them()
 
+    def add_all(self, pseudonyms: Sequence[str]) -> None:
+        """`add` for many: a fraction of the time."""
+        new = [] if self._all else sorted(set(pseudonyms).difference(self._texts))
+        if not new:
+            return
+        self._texts.update(new)
+        self._prints.add_all(prints_of(new))
+        if len(self._texts) >= MOST:
+            self.all_of_them()
+
     def all_of_them(self) -> None:
         """So many were made that nearly every one was: from here on all of them count."""
         with self._lock:
@@ -55,8 +65,13 @@ class Made:
 @cache
 def possible() -> Array:
     """Of every name, street, city and company that the lists can make, as words and as written."""
+    return prints_of(sorted(set(_possible())))
+
+
+def prints_of(texts: Iterable[str]) -> Array:
+    """Fingerprints of texts, of their characters and of their words."""
     found = []
-    for batch in batches(fold(text) for text in sorted(set(_possible()))):
+    for batch in batches(map(fold, texts)):
         tokens = Tokens(coded("\n".join(batch)))
         ends = np.fromiter(accumulate(len(text) + 1 for text in batch), np.int64, len(batch)) - 1
         starts = np.concatenate(([0], ends[:-1] + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from sandbox.contract import Rows
 from sandbox.errors import ConfigError
 from sandbox.masking import sql
 from sandbox.masking.entries import Keys
@@ -177,6 +178,18 @@ class PolicyMask:
     def texts(self, table: Dataset) -> Mapping[str, Texts]:
         return self._table(table).texts
 
+    def bulk(self, table: Dataset) -> Rows | None:
+        made = self._table(table)
+        bulk = made.bulk
+        if bulk is None:
+            return None
+
+        def seen(lines: bytes) -> None:
+            if not self.recognises:  # or all originals were taken up before
+                made.take(bulk.columns, lines, self.originals)
+
+        return lambda messages: bulk.change(messages, seen)
+
     def where(self, table: Dataset) -> str:
         return self._predicates.get(table.name, "")
 
@@ -188,6 +201,12 @@ class PolicyMask:
     def searched(self, table: Dataset) -> Sequence[str]:
         """Columns that PostgreSQL masks itself and whose originals can be searched for."""
         return tuple(self._table(table).noted)
+
+    def unseen(self, table: Dataset) -> Sequence[str]:
+        """Those of them that are to be fed while a table is read: the others come by in `bulk`."""
+        made = self._table(table)
+        met = () if made.bulk is None or self.recognises else made.bulk.columns
+        return tuple(column for column in made.noted if column not in met)
 
     def take(self, table: Dataset, columns: Sequence[str], lines: bytes) -> None:
         """Take up the originals of these columns, as lines of PostgreSQL's COPY text."""
@@ -298,7 +317,8 @@ class PolicyMask:
             return False
         if dataset.store == "postgres":
             made = self._table(dataset)
-            return not (made.expressions or made.texts or made.uncovered or self.where(dataset))
+            masked = made.expressions or made.texts or made.bulk
+            return not (masked or made.uncovered or self.where(dataset))
         if dataset.store == "mongo":
             walker = self._collections.get(dataset.name)
             return walker is not None and walker.keeps

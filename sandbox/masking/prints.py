@@ -161,7 +161,9 @@ class Bits:
     def add_all(self, prints: Array) -> None:
         with self._lock:
             for word, bits in self._all_places(prints):
-                np.bitwise_or.at(self._words, word, bits)
+                self._words[word] |= bits  # of several in one word only one gets its bits
+                left = self._words[word] & bits != bits
+                np.bitwise_or.at(self._words, word[left], bits[left])
 
     def add_new(self, prints: Array) -> None:
         """`add_all` where most are here already: asking is quicker."""

@@ -1,4 +1,5 @@
-"""One PostgreSQL table: which columns the server masks, which go through Python, which are kept."""
+"""One PostgreSQL table: which columns the server masks, which go through Python, alone or in bulk,
+and which are kept."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from sandbox.errors import ConfigError
 from sandbox.masking import pgtext, sql
+from sandbox.masking.bulk import DOMAINS, LARGE, Bulk, Column, available
 from sandbox.masking.leaks import SEARCHED, Originals
 from sandbox.masking.pseudonyms import FORMS, FROM_LISTS
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
@@ -47,6 +49,22 @@ class Table:
             if not field.generated:
                 self._column(field, tree.get(field.name) or tree.children.get(DEEP))
         self.texts = dict(sorted(self.texts.items(), key=lambda one: self._last(one[0])))
+        self.bulk = self._bulk(dataset)
+
+    def _bulk(self, dataset: Dataset) -> Bulk | None:
+        """Of a large table that travels in binary, what the server would take longer to make."""
+        if dataset.rows < LARGE or self.texts or not available():
+            return None
+        held: dict[str, Column] = {}
+        written = [field for field in dataset.fields if not field.generated]
+        for place, field in enumerate(written):
+            rule, _ = self.noted.get(field.name, (None, field))
+            textual = sql.kind_of(field) in ("text", "character varying") and not field.values
+            if rule is not None and rule.strategy in DOMAINS and textual:
+                wanted = fitting(rule.strategy, rule, sql.limits(field))
+                held[field.name] = Column(domain=rule.strategy, limits=wanted, place=place)
+                del self.expressions[field.name]
+        return Bulk(held, self._tools.pseudonyms, len(written)) if held else None
 
     def _last(self, column: str) -> int:
         """Free text comes last: the values beside it are known by then."""
@@ -207,8 +225,7 @@ class Table:
             return
         pseudonym = self._tools.pseudonyms.maker(domain, fitting(domain, rule, sql.limits(field)))
         distinct = set(values)
-        for value in distinct:
-            originals.record(domain, value, pseudonym(value))
+        originals.record_all(domain, [(value, pseudonym(value)) for value in distinct])
         self._named[column] = self._named.get(column, 0) + len(distinct)
         if self._many(column):
             originals.made.all_of_them()

@@ -196,7 +196,7 @@ def collecting(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:
         return []
     jobs: list[Job] = []
     for dataset in one.datasets:
-        columns = mask.searched(dataset)
+        columns = mask.unseen(dataset)
         if columns:
             for part in slices(dataset):
                 run = partial(_take, mask, one.source, one.cut, part, columns)

@@ -6,12 +6,12 @@ https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sandbox.contract import Texts
+from sandbox.contract import Rows, Texts
 from sandbox.errors import Refused
 
-Change = Callable[[Sequence[bytes]], bytes]
 NULL = b"\\N"
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPED = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
@@ -40,13 +40,13 @@ def escaped(values: Sequence[str]) -> list[bytes]:
     return texts.encode("utf-8").split(b"\0")
 
 
-def changer(columns: Sequence[str], functions: Mapping[str, Texts]) -> Change:
+def changer(columns: Sequence[str], functions: Mapping[str, Texts]) -> Rows:
     """A function over lines of COPY text that changes the given columns, in the functions' order:
     each sees the values of all lines at once."""
     places = [(columns.index(column), function) for column, function in functions.items()]
 
-    def change(lines: Sequence[bytes]) -> bytes:
-        rows = [line[:-1].split(b"\t") for line in lines]
+    def change(lines: Sequence[Any]) -> bytes:
+        rows = [bytes(line)[:-1].split(b"\t") for line in lines]
         for index, function in places:
             held = [row for row in rows if row[index] != NULL]
             made = function(unescaped([row[index] for row in held]))

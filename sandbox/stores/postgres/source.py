@@ -228,7 +228,7 @@ class PostgresSource:
         chosen = cut.token.chosen.get(dataset.name, WHOLE)
         where = _both(mask.where(dataset), chosen.where)
         query = self._query(dataset, columns, expressions, where, text)
-        change = copytext.changer(columns, texts) if texts else None
+        change = copytext.changer(columns, texts) if texts else mask.bulk(dataset)
         with self._worker(cut, {**chosen.settings, **mask.settings}) as connection:
             chosen.give(connection)
             try:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.generators import fetch_many
 
-from sandbox.stores.postgres.copytext import Change
+from sandbox.contract import Rows
 from sandbox.stores.postgres.session import Connection
 
 PIECE = 1 << 20  # bytes
@@ -18,14 +18,14 @@ WOULD_BLOCK = 0
 
 
 def pieces(
-    connection: Connection, query: sql.Composed, change: Change | None, *, size: int = PIECE
+    connection: Connection, query: sql.Composed, change: Rows | None, *, size: int = PIECE
 ) -> Iterator[tuple[int, bytes]]:
     """COPY's messages joined to pieces, with the rows in each; the server sends one row a message.
 
     Messages are taken from libpq directly: psycopg's own loop costs several times what the server
     needs to make a row.
     """
-    joined: Change = b"".join if change is None else change
+    joined: Rows = b"".join if change is None else change
     held: list[Any] = []
     got_bytes = told = 0
     with connection.cursor() as cursor, cursor.copy(query):
@@ -33,7 +33,7 @@ def pieces(
         while True:
             got, data = take(1)
             if got > 0:
-                held.append(data if change is None else bytes(data))
+                held.append(data)
                 got_bytes += got
                 if got_bytes >= size:
                     yield len(held), joined(held)

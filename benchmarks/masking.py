@@ -21,9 +21,11 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -42,7 +44,7 @@ from sandbox.masking.policy import parse
 from sandbox.masking.pseudonyms import Pseudonyms
 from sandbox.masking.rules import Rule
 from sandbox.masking.strategies import Tools, make
-from sandbox.model import Endpoint, Field, Identity, Kind, PostgresSpace
+from sandbox.model import Dataset, Endpoint, Field, Identity, Kind, PostgresSpace
 from sandbox.report import silent
 from sandbox.stores.postgres import PostgresSource
 from sandbox.workflows.snapshot import collecting
@@ -303,10 +305,15 @@ def snapshot(made: Server, folder: Path) -> tuple[artifacts.Artifact, PolicyMask
 
 
 def search(artifact: artifacts.Artifact, mask: PolicyMask) -> float:
-    began = time.perf_counter()
-    for dataset in artifact.datasets("postgres"):
+    """Its streams side by side, as `./inv snapshot` does."""
+
+    def look(dataset: Dataset) -> None:
         for suspect in scan(artifact.pieces("postgres", dataset), mask.originals):
             raise SystemExit(f"a leak: rule {suspect.rule}")
+
+    began = time.perf_counter()
+    jobs = [(one.bytes, partial(look, one)) for one in artifact.streams("postgres")]
+    transfer.run_all(jobs, threading.Event())
     return time.perf_counter() - began
 
 

@@ -86,7 +86,7 @@ class Index:
         self._only = None if only is None else np.sort(np.array(list(only), dtype=np.uint64))
         self._exact = Prints()
         self._overflow: Bits | None = None
-        self._any = Bits(28, bits=3)  # what is known at all: most of what is asked for is not
+        self._any = Bits(28, bits=3)  # what is in the overflow with any mark
         self._firsts = Bits(27)  # first words: most words of a text are none
         self._grams = Bits(25)  # first characters of values that stand in running text
         self._begun: dict[str, tuple[int, ...]] = {}  # see `_begins`
@@ -110,13 +110,13 @@ class Index:
             return
         prints = [word(one) for one in words]
         if all(map(str.isdecimal, words)):
-            self._hold_one(characters(value.lower()), STRICT)
+            self._exact.add(characters(value.lower()), STRICT)
             digits = "".join(words)
             if len(words) > 1 and len(digits) >= 8 and domain == "phone":
-                self._hold_one(word(digits), STRICT | self._domains.of(domain))
+                self._exact.add(word(digits), STRICT | self._domains.of(domain))
                 self._firsts.add(word(digits))
                 self._counted(1)
-        self._hold_one(sequence(prints), self._domains.of(domain))
+        self._exact.add(sequence(prints), self._domains.of(domain))
         self._firsts.add(prints[0])
         self._counted(len(prints))
 
@@ -214,20 +214,16 @@ class Index:
 
     def _hold(self, prints: Array, marks: Array) -> None:
         room = max(self._limit - len(self._exact), 0)
-        self._any.add_all(prints)
         self._exact.add_all(prints[:room], marks[:room])
         prints, marks = prints[room:], marks[room:]
         if not len(prints):
             return
         overflow = self._overflow = self._overflow or Bits(29, words=2, bits=3)
+        self._any.add_all(prints)
         for bits in np.unique(marks).tolist():
             for number in _bits(bits):
                 step = np.uint64(number * STEP & (1 << 64) - 1)
                 overflow.add_all(prints[marks == bits] + step)
-
-    def _hold_one(self, print_: int, marks: int) -> None:
-        self._any.add(print_)
-        self._exact.add(print_, marks)
 
     def _counted(self, *counts: int) -> None:
         if not set(counts).issubset(self._counts):
@@ -242,10 +238,9 @@ class Index:
 
     def marks(self, prints: Array) -> Array:
         """The marks of each; those of the filter may be wrong, see `sure`."""
-        found = np.zeros(len(prints), dtype=np.uint16)
-        here = np.flatnonzero(self._any.among(prints))
-        found[here] = self._exact.marks(prints[here])
+        found = self._exact.marks(prints)
         if self._overflow is not None:
+            here = np.flatnonzero(self._any.among(prints))
             for number in (*range(len(self._domains.all)), 15):
                 step = np.uint64(number * STEP & (1 << 64) - 1)
                 marked = self._overflow.among(prints[here] + step)

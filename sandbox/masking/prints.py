@@ -55,6 +55,7 @@ class Prints:
         self._late: list[tuple[Array, Array]] = []
         self._waiting = 0
         self._levels: tuple[Level, ...] = ()
+        self._any = Bits(26, bits=3)  # of the levels: most of what is asked for is in none
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -94,17 +95,15 @@ class Prints:
     def marks(self, prints: Array) -> Array:
         """The marks of each."""
         self._settle()
-        found = np.zeros(len(prints), dtype=np.uint16)
-        if not len(prints):
-            return found
-        order = np.argsort(prints)  # near places of a level one after the other
-        asked = prints[order]
+        made = np.zeros(len(prints), dtype=np.uint16)
+        here = np.flatnonzero(self._any.among(prints))
+        here = here[np.argsort(prints[here])]  # near places of a level one after the other
+        asked, found = prints[here], made[here]
         for level in self._levels:
             at = level.keys.searchsorted(asked)
             at[at == len(level.keys)] = 0
             found |= np.where(level.keys[at] == asked, level.marks[at], 0).astype(np.uint16)
-        made = np.empty_like(found)
-        made[order] = found
+        made[here] = found
         return made
 
     def _settle(self) -> None:
@@ -130,6 +129,7 @@ class Prints:
 
     def _push(self, level: Level) -> None:
         """Levels of about one size become one."""
+        self._any.add_all(level.keys)
         levels = [*self._levels, level]
         while len(levels) > 1 and len(levels[-2].keys) <= 3 * len(levels[-1].keys):
             last, before = levels.pop(), levels.pop()

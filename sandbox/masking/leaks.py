@@ -20,9 +20,9 @@ from sandbox.masking.made import Made
 from sandbox.masking.prints import Array
 from sandbox.masking.pseudonyms import FROM_LISTS
 from sandbox.masking.shapes import Place, shaped
-from sandbox.masking.tokens import FIRST, TOKEN, Tokens, characters, coded, fold, phrase
+from sandbox.masking.tokens import TOKEN, Tokens, characters, coded, fold, phrase
 
-WINDOW = FIRST  # bytes that are looked at together
+WINDOW = 1 << 17  # bytes that are looked at together: what is made of them stays in the cache
 # At a cut a value may go on, so nothing in these many characters is believed; the next window sees
 # them again. An escaped character takes six bytes: what is in doubt here is well inside there.
 OVERLAP = 4096

@@ -65,7 +65,7 @@ class Made:
 @cache
 def possible() -> Array:
     """Of every name, street, city and company that the lists can make, as words and as written."""
-    return prints_of(sorted(set(_possible())))
+    return prints_of(_possible())
 
 
 def prints_of(texts: Iterable[str]) -> Array:

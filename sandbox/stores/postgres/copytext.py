@@ -15,8 +15,10 @@ from sandbox.errors import Refused
 NULL = b"\\N"
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPED = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_TO_ESCAPE = re.compile(r"[\\\b\f\n\r\t\v]")
-_ESCAPE_OF = {"\\": "\\\\"} | {char: f"\\{letter}" for letter, char in _ESCAPES.items()}
+_TO_ESCAPE = re.compile(rb"[\\\b\f\n\r\t\v]")
+_ESCAPE_OF = {b"\\": rb"\\"} | {
+    char.encode(): b"\\" + letter.encode() for letter, char in _ESCAPES.items()
+}
 
 
 def unescaped(fields: Sequence[bytes]) -> list[str]:
@@ -32,12 +34,12 @@ def escaped(values: Sequence[str]) -> list[bytes]:
     """The reverse."""
     if not values:
         return []
-    texts = "\0".join(values)
-    if texts.count("\0") >= len(values):
+    texts = "\0".join(values).encode()
+    if texts.count(b"\0") >= len(values):
         raise Refused("a masked value holds a NUL, which no text in PostgreSQL can")
-    if _TO_ESCAPE.search(texts):
+    if any(char in texts for char in _ESCAPE_OF):  # a tenth of the time of a search for any of them
         texts = _TO_ESCAPE.sub(lambda match: _ESCAPE_OF[match[0]], texts)
-    return texts.encode("utf-8").split(b"\0")
+    return texts.split(b"\0")
 
 
 def changer(columns: Sequence[str], functions: Mapping[str, Texts]) -> Rows:

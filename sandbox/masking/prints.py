@@ -17,6 +17,7 @@ Array = NDArray[Any]
 FRESH = 1 << 13  # entries that stand in a dictionary before they are packed
 FEW = 1 << 9  # that are put there one by one
 LATE = 1 << 18  # that wait unsorted until they are asked for
+LARGEST = 1 << 19  # entries of one level: making it takes four times its own memory
 TOGETHER = 3  # bits of a filter that are looked up at once: a table of 2 MB
 KINDS = 16  # marks that an entry can bear
 WHOLE = (1 << 64) - 1
@@ -45,6 +46,10 @@ def packed(keys: Array, marks: Array, *, merged: bool = False) -> Level:
     if len(first) < len(keys):
         keys, marks = keys[first], np.bitwise_or.reduceat(marks, first)
     return Level(keys=keys, marks=marks, view=keys.data)
+
+
+def _near(before: Level, last: Level) -> bool:
+    return len(before.keys) <= min(3 * len(last.keys), LARGEST - len(last.keys))
 
 
 class Prints:
@@ -128,10 +133,10 @@ class Prints:
             self._late, self._waiting = [], 0  # seen twice rather than not at all
 
     def _push(self, level: Level) -> None:
-        """Levels of about one size become one."""
+        """Levels of about one size become one, up to a size that takes little memory to make."""
         self._any.add_all(level.keys)
         levels = [*self._levels, level]
-        while len(levels) > 1 and len(levels[-2].keys) <= 3 * len(levels[-1].keys):
+        while len(levels) > 1 and _near(*levels[-2:]):
             last, before = levels.pop(), levels.pop()
             keys = np.concatenate((before.keys, last.keys))
             marks = np.concatenate((before.marks, last.marks))

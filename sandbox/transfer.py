@@ -19,6 +19,7 @@ from functools import partial
 from sandbox.artifact import Artifact, Writer
 from sandbox.contract import Cut, Mask, Source, Store, Unlocked
 from sandbox.errors import Refused, SandboxError
+from sandbox.memory import give_back
 from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
@@ -207,6 +208,7 @@ def undo(stores: Mapping[Kind, Store]) -> None:
 
 def run_all(jobs: Sequence[tuple[int, Callable[[], None]]], stop: threading.Event) -> None:
     """Run `(size, job)` in threads, largest first; the first failure sets `stop` and is raised."""
+    give_back()
     ordered = [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
     with (
         seldom_collected(),

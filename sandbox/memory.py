@@ -1,0 +1,20 @@
+"""Memory that is freed goes back to the system: a copy's is flat, whatever it copies."""
+
+from __future__ import annotations
+
+import ctypes
+
+# glibc's numbers of `mallopt`(3). Left alone, its threshold for giving a large block back grows to
+# 32 MB with the blocks that come by, and each thread keeps a heap of its own: arrays of a few MB,
+# made and freed all the time by several threads, then hold a quarter more than they need.
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
+SETTINGS = ((TRIM_THRESHOLD, 4 << 20), (MMAP_THRESHOLD, 1 << 20), (ARENA_MAX, 2))
+
+
+def give_back() -> bool:
+    """Set it for the rest of this process; whether the C library knows how (glibc does)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return False
+    return all(mallopt(number, value) for number, value in SETTINGS)

@@ -1,0 +1,44 @@
+"""Freed memory goes back to the system."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from sandbox.memory import give_back
+
+def held() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+def work(turn: int) -> None:
+    arrays = [np.ones((turn * 7 + n) % 24 * 100_000 + 1) for n in range(8)]
+    del arrays
+
+if sys.argv[1] == "give":
+    assert give_back()
+before = held()
+with ThreadPoolExecutor(6) as pool:
+    list(pool.map(work, range(200)))
+    print(held() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_threads_hold_less_of_what_they_freed() -> None:
+    kept, given = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("keep", "give")
+    )
+    assert given < kept / 2, f"{given} kB instead of {kept}"

@@ -38,6 +38,7 @@ from sandbox import transfer
 from sandbox.contract import Access
 from sandbox.engine.programs import run as run_inside
 from sandbox.masking import sql
+from sandbox.masking.known import DOUBTFUL
 from sandbox.masking.leaks import Originals, scan
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
@@ -309,7 +310,8 @@ def search(artifact: artifacts.Artifact, mask: PolicyMask) -> float:
 
     def look(dataset: Dataset) -> None:
         for suspect in scan(artifact.pieces("postgres", dataset), mask.originals):
-            raise SystemExit(f"a leak: rule {suspect.rule}")
+            if suspect.rule != DOUBTFUL:  # else a snapshot looks at production once more
+                raise SystemExit(f"a leak: rule {suspect.rule}")
 
     began = time.perf_counter()
     jobs = [(one.bytes, partial(look, one)) for one in artifact.streams("postgres")]

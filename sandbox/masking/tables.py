@@ -25,6 +25,8 @@ from sandbox.model import Dataset, Field
 Text = Callable[[str], str | None]
 Texts = Callable[[Sequence[str]], Sequence[str | None]]  # of one column, row by row
 Told = Callable[[str, str], None]
+# Many values become one: in a unique column the load would fail at the second row.
+ALIKE = frozenset({"redact", "constant", "truncate", "round", "geo"})
 MOST = 20_000  # values of a column whose pseudonyms are made to be known
 
 
@@ -106,10 +108,21 @@ class Table:
             name = f"{self.place}.{field.name}"
             self.uncovered[name] = f"seen as {field.type}; suggested: {suggestion}"
         strategy = "null" if field.nullable else "redact"
+        if self._redact:
+            self._apart(field, Rule(strategy=strategy, where=f"{self.place}.{field.name}"))
         made = sql.expression(Rule(strategy=strategy), field)
         self.expressions[field.name] = made or "NULL"
 
+    def _apart(self, field: Field, rule: Rule) -> None:
+        if field.unique and rule.strategy in ALIKE:
+            raise ConfigError(
+                f"{rule.strategy} makes many values one, and {self.place}.{field.name} is unique",
+                where=rule.where,
+                hint="use null where it may be, hash, token or another that keeps values apart",
+            )
+
     def _rule(self, field: Field, rule: Rule) -> None:
+        self._apart(field, rule)
         self._strategies[field.name] = rule.strategy
         expression = sql.expression(rule, field)
         if expression is None:

@@ -294,3 +294,35 @@ def test_a_limit_that_is_no_size_is_told_with_its_line() -> None:
     with pytest.raises(ConfigError, match=r"'2 kilo' is no size") as raised:
         mask('version = 1\n[files.output]\n"*.mp4" = { content = "copy", up_to = "2 kilo" }\n')
     assert raised.value.where.startswith("masking.toml:3: files.output.*.mp4")
+
+
+@pytest.mark.parametrize(
+    ("rule", "type_"),
+    [
+        ('"redact"', "text"),
+        ('{ strategy = "constant", value = "x" }', "text"),
+        ('{ strategy = "truncate", length = 3 }', "text"),
+        ('"round"', "numeric"),
+        ('"geo"', "numeric"),
+    ],
+)
+def test_what_makes_many_values_one_is_refused_in_a_unique_column(rule: str, type_: str) -> None:
+    policy = f'version = 1\n[postgres.people]\nkeep = ["id"]\ncode = {rule}\n'
+    with pytest.raises(ConfigError, match=r"postgres\.people\.code is unique") as raised:
+        mask(policy).columns(table(ID, Field(name="code", type=type_, unique=True)))
+    assert raised.value.where.startswith("masking.toml:4:")
+    mask(policy).columns(table(ID, Field(name="code", type=type_)))
+
+
+@pytest.mark.parametrize("rule", ['"null"', '"hash"', '"token"', '"person"', '"keep"'])
+def test_what_keeps_values_apart_may_stand_in_a_unique_column(rule: str) -> None:
+    policy = f'version = 1\n[postgres.people]\nkeep = ["id"]\ncode = {rule}\n'
+    mask(policy).columns(table(ID, Field(name="code", type="text", unique=True)))
+
+
+def test_redacting_what_is_unnamed_stops_at_a_unique_column_that_cannot_be_null() -> None:
+    policy = 'version = 1\nunknown = "redact"\n[postgres.people]\nkeep = ["id"]\n'
+    code = Field(name="code", type="text", unique=True, nullable=False)
+    with pytest.raises(ConfigError, match=r"postgres\.people\.code is unique"):
+        mask(policy).columns(table(ID, code))
+    mask(policy).columns(table(ID, Field(name="code", type="text", unique=True)))

@@ -80,6 +80,13 @@ class PolicyMask:
         key = self._pseudonyms.key.hex()
         return PolicyMask(self._policy, key=key, originals=Originals(only=only))
 
+    def knowing(self) -> PolicyMask:
+        """The same mask, to read once more: it knows every original that this one has met."""
+        key = self._pseudonyms.key.hex()
+        return PolicyMask(
+            self._policy, key=key, predicates=self._predicates, originals=self.originals
+        )
+
     def _walker(self, place: str, tree: Tree) -> Walker:
         def uncovered(path: str, value: Any) -> None:
             self._told(f"{place}.{path}", f'suggested: "{path}" = "{suggest(path, value)}"')

@@ -12,7 +12,7 @@ from typing import Any, cast
 from sandbox import artifact as artifacts
 from sandbox.artifact import Artifact
 from sandbox.contract import Columnar, Cut, Mask, Source
-from sandbox.errors import ConfigError, Refused, SandboxError
+from sandbox.errors import ConfigError, LeakFound, Refused, SandboxError
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import Policy, parse
 from sandbox.masking.subset import Values
@@ -56,10 +56,25 @@ def open_mask(project: Project) -> PolicyMask:
 def snapshot(session: Session, *, resume: bool = False) -> Taken:
     """Copy production's isolated data through the policy into a new artifact.
 
-    Raises Refused (nothing is left on disk) for a place that the policy does not name. What another
-    error interrupts can be gone on with by `resume`; without it the next snapshot clears it away.
+    Raises Refused (nothing is left on disk) for a place that the policy does not name, and
+    LeakFound. What another error interrupts can be gone on with by `resume`; without it the next
+    snapshot clears it away.
+
+    Free text knows who was met before it. A text that names somebody who is met later, in another
+    store, is found by the search; then production is read once more, knowing everybody.
     """
     mask = open_mask(session.project)
+    try:
+        return _taken(session, mask, resume=resume)
+    except LeakFound:
+        if not mask.recognises:
+            raise
+    note = "free text may name people who were met after it: reading once more, knowing them all"
+    session.report(Warned(message=note))
+    return _taken(session, mask.knowing(), resume=False)
+
+
+def _taken(session: Session, mask: PolicyMask, *, resume: bool) -> Taken:
     with changing(session):
         unfinished = _unfinished(session.project, mask) if resume else ""
         artifacts.clean(session.project.snapshots, keep=unfinished)

@@ -175,3 +175,26 @@ def test_planted_originals_are_found_in_every_store_and_place(sandbox: Sandbox) 
     sandbox.inv("reset", "--yes")
     searched = json.loads(sandbox.inv("verify", "--leaks", "--json"))["leaks"]
     assert searched["leaks"] == 0 and searched["bytes"] > 1_000_000
+
+
+def test_a_text_that_names_somebody_who_is_met_later_is_masked_after_all(sandbox: Sandbox) -> None:
+    """The text is read at once, the person's own place at the end, in another store."""
+    name = "Zebulon Quackenbush"
+    where = "WHERE (video_id, frame_number) = (SELECT min(video_id), 1 FROM frames)"
+    with opened(sandbox, "admin") as there:
+        text = there.postgres.execute(f"SELECT ocr_text FROM frames {where}").fetchone()[0]
+        points = f"/collections/{there.at.qdrant_collection}/points"
+        last = there.qdrant.post(f"{points}/count", json={}).json()["result"]["count"]
+        payload = there.qdrant.get(f"{points}/{last}").json()["result"]["payload"]
+        try:
+            changed = there.postgres.execute(
+                f"UPDATE frames SET ocr_text = %s {where}", [f"it was {name} who said so"]
+            )
+            assert changed.rowcount == 1
+            there.point(last, {"mentions": [name]})
+            made = json.loads(sandbox.inv("snapshot", "--json"))["id"]
+        finally:
+            there.postgres.execute(f"UPDATE frames SET ocr_text = %s {where}", [text])
+            there.point(last, {"mentions": payload["mentions"]})
+    shown = json.loads(sandbox.inv("snapshots", "show", made, "--json"))
+    assert shown["facts"]["leaks"]["leaks"] == 0

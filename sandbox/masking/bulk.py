@@ -96,6 +96,10 @@ class Bulk:
         size = kernels.assembled(
             data, begin, end, starts, sizes, self._slots, made, places, lengths, into
         )
+        if size < 0:
+            raise SandboxError(
+                "a value was left without a pseudonym; nothing of these rows is kept"
+            )
         return into[:size].tobytes()
 
     def _windows(self, starts: Array, size: int) -> Iterator[slice]:

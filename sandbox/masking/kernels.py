@@ -303,8 +303,9 @@ def assembled(
     data: Array, begin: int, end: int, starts: Array, sizes: Array, slots: Array, made: Array,
     places: Array, lengths: Array, into: Array
 ) -> int:  # fmt: skip
-    """The rows anew, with what stands before and behind them; returns how many bytes. `slots`: by
-    column, the row of `places` and `lengths` that has its pseudonyms (in `made`), or -1."""
+    """The rows anew, with what stands before and behind them; returns how many bytes, -1 where a
+    value has no pseudonym. `slots`: by column, the row of `places` and `lengths` that has its
+    pseudonyms (in `made`), or -1."""
     into[:begin] = data[:begin]
     at = begin
     for row in range(len(starts)):
@@ -313,7 +314,9 @@ def assembled(
         for column in range(starts.shape[1]):
             start, size, source = starts[row, column], sizes[row, column], data
             slot = slots[column]
-            if slot >= 0 and lengths[slot, row] >= 0:
+            if slot >= 0 and size > 0:  # NULL and the empty text stay
+                if lengths[slot, row] < 0:
+                    return -1
                 start, size, source = places[slot, row], lengths[slot, row], made
             for k in range(4):
                 into[at + k] = (size >> (24 - 8 * k)) & 0xFF

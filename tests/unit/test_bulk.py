@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,23 @@ def test_several_columns_are_masked_at_once_and_their_originals_are_seen() -> No
 def test_what_is_not_these_rows_stops_the_copy(data: bytes) -> None:
     with pytest.raises(SandboxError, match="not the rows"):
         bulk("email", width=2).change([data], lambda lines: None)
+
+
+def test_a_value_without_a_pseudonym_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the loops to leave one out, its original would stand in its place."""
+    real = kernels.pseudonyms
+
+    def forgetful(*args: Any) -> int:
+        end = real(*args)
+        args[-1][1] = kernels.KEPT  # lengths, of the second row
+        return end
+
+    given_ = [("k", "ann", "z"), ("k", "bob", "z")]
+    assert len(masked(bulk("person"), given_)) == 2
+    monkeypatch.setattr(kernels, "pseudonyms", forgetful)
+    with pytest.raises(SandboxError, match="without a pseudonym"):
+        masked(bulk("person"), given_)
+    assert masked(bulk("person"), [("k", "ann", "z"), ("k", None, "z")])[1][1] is None
 
 
 def test_no_rows_are_no_error() -> None:

@@ -1,13 +1,13 @@
-"""One SVG: time per row by scale for each store, as a multiple of that at the smallest; no
-library."""
+"""One SVG: time per row by scale for each store, as a multiple of that at the smallest; dashed,
+the client's own processor time, for a stand-in's server may be the limit. No library."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT = 760, 380
-LEFT, RIGHT, TOP, BOTTOM = 60, 250, 50, 50
+WIDTH, HEIGHT = 820, 380
+LEFT, RIGHT, TOP, BOTTOM = 60, 310, 50, 50
 LIMIT = 1.2  # what the time per row may grow to
 COLOURS = {"postgres": "#2f6fde", "mongo": "#0b6e4f", "qdrant": "#b3261e", "redis": "#c77700"}
 STYLE = "font-family='system-ui, sans-serif' font-size='12' fill='#333'"
@@ -15,12 +15,10 @@ Point = Mapping[str, float]
 
 
 def plot(found: Mapping[str, Sequence[Point]]) -> str:
-    """`found`: by store, its points by scale, each with `scale`, `us_row` and `peak_mb`."""
+    """`found`: by store, its points by scale, each with `scale`, `us_row` and `peak_mb`, and with
+    `client_us_row` where that was measured."""
     scales = sorted({point["scale"] for points in found.values() for point in points})
-    ratios = {
-        store: [(one["scale"], one["us_row"] / points[0]["us_row"]) for one in points]
-        for store, points in found.items()
-    }
+    ratios = {store: _ratios(points, "us_row") for store, points in found.items()}
     top = max([1.4, *(ratio for points in ratios.values() for _, ratio in points)]) * 1.05
 
     def x(scale: float) -> float:
@@ -54,7 +52,21 @@ def plot(found: Mapping[str, Sequence[Point]]) -> str:
         places = [(x(scale), y(ratio)) for scale, ratio in ratios[store]]
         label = max(places[-1][1], label + 18)
         parts += _line(store, found[store], places, label)
+        own = [(x(scale), y(ratio)) for scale, ratio in _ratios(found[store], "client_us_row")]
+        parts.append(_dashed(store, own))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _ratios(points: Sequence[Point], what: str) -> list[tuple[float, float]]:
+    """By scale; none where it was not measured."""
+    return [(one["scale"], one[what] / points[0][what]) for one in points if what in one]
+
+
+def _dashed(store: str, places: Sequence[tuple[float, float]]) -> str:
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+    return (
+        f"<polyline points='{path}' fill='none' stroke='{COLOURS[store]}' stroke-dasharray='3 3'/>"
+    )
 
 
 def _line(
@@ -64,6 +76,8 @@ def _line(
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     last = points[-1]
     text = f"{store}: {last['us_row']:.0f} µs a row"
+    if "client_us_row" in last:
+        text += f" (client {last['client_us_row']:.0f})"
     if last.get("peak_mb"):
         text += f", {last['peak_mb']:.0f} MB"
     return [

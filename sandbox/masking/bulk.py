@@ -62,6 +62,13 @@ def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def ready() -> None:
+    """Compile every loop now, unless that was done before: about 7 s, once for a checkout."""
+    column = Column(domain="email", limits=Limits(), place=0)
+    value = b"\0\1" + b"\0\0\0\1a"
+    Bulk({"it": column}, Pseudonyms(key=bytes(32)), 1).change([value], lambda lines: None)
+
+
 class Bulk:
     """The columns of one table. Shared by threads."""
 
@@ -127,7 +134,8 @@ class Bulk:
         for slot, column in enumerate(self._columns):
             one, dotless = self._forms[slot], column.domain == "email" and not column.limits.exact
             into = np.empty(rows * one.longest, dtype=np.uint8)
-            at, size = starts[:, column.place], sizes[:, column.place]
+            # Of columns of a wider array the compiler would make each loop once more.
+            at, size = (np.ascontiguousarray(one[:, column.place]) for one in (starts, sizes))
             end = kernels.pseudonyms(
                 data, at, size, self._meant[slot], dotless, self._keys[slot], one.steps,
                 one.texts, one.words, into, places[slot], lengths[slot]
@@ -287,3 +295,7 @@ _FORMS: dict[str, Callable[[_Steps, Limits], None]] = {
     "token": _token,
     "hash": lambda made, limits: made.hex(0, 64),
 }
+
+
+if __name__ == "__main__":  # `./inv` starts it when it has installed everything
+    ready()

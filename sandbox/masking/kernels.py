@@ -62,11 +62,14 @@ def _cube_root(number: int) -> int:
 # The first 32 bits of the fractions of square and cube roots of the first primes.
 START = np.array([isqrt(p << 64) & 0xFFFFFFFF for p in _primes(8)], dtype=np.uint32)
 ROUNDS = np.array([_cube_root(p << 96) & 0xFFFFFFFF for p in _primes(64)], dtype=np.uint32)
+# As numbers of one type: of literals the compiler would make a function each.
+R2, R3, R6, R7, R10, R11 = (np.uint32(count) for count in (2, 3, 6, 7, 10, 11))
+R13, R17, R18, R19, R22, R25 = (np.uint32(count) for count in (13, 17, 18, 19, 22, 25))
 
 
 @compiled
-def _turned(word: Any, count: int) -> Any:
-    return (word >> np.uint32(count)) | (word << np.uint32(32 - count))
+def _turned(word: Any, count: Any) -> Any:
+    return (word >> count) | (word << (np.uint32(32) - count))
 
 
 @compiled
@@ -76,8 +79,8 @@ def compress(state: Array, block: Array, work: Array) -> None:
     for i in range(16, 64):
         for lane in range(LANES):
             x, y = block[i - 15, lane], block[i - 2, lane]
-            low = _turned(x, 7) ^ _turned(x, 18) ^ (x >> np.uint32(3))
-            high = _turned(y, 17) ^ _turned(y, 19) ^ (y >> np.uint32(10))
+            low = _turned(x, R7) ^ _turned(x, R18) ^ (x >> R3)
+            high = _turned(y, R17) ^ _turned(y, R19) ^ (y >> R10)
             block[i, lane] = block[i - 16, lane] + low + block[i - 7, lane] + high
     work[:] = state
     for i in range(64):
@@ -89,9 +92,9 @@ def compress(state: Array, block: Array, work: Array) -> None:
             x, y = work[a, lane], work[e, lane]
             chosen = (y & work[f, lane]) ^ (~y & work[g, lane])
             most = (x & work[b, lane]) ^ (x & work[c, lane]) ^ (work[b, lane] & work[c, lane])
-            one = _turned(y, 6) ^ _turned(y, 11) ^ _turned(y, 25)
+            one = _turned(y, R6) ^ _turned(y, R11) ^ _turned(y, R25)
             one = work[h, lane] + one + chosen + key + block[i, lane]
-            two = (_turned(x, 2) ^ _turned(x, 13) ^ _turned(x, 22)) + most
+            two = (_turned(x, R2) ^ _turned(x, R13) ^ _turned(x, R22)) + most
             work[d, lane] += one
             work[h, lane] = one + two
     for row in range(8):
@@ -121,27 +124,28 @@ def hmacs(
         for at in range(8):
             messages[lane, blocks * 64 - 1 - at] = (bits >> (8 * at)) & 0xFF
         most = max(most, blocks)
-    for number in range(most):
-        for lane in range(LANES):
-            for i in range(16):
-                at = number * 64 + i * 4
-                block[i, lane] = (
-                    (np.uint32(messages[lane, at]) << np.uint32(24))
-                    | (np.uint32(messages[lane, at + 1]) << np.uint32(16))
-                    | (np.uint32(messages[lane, at + 2]) << np.uint32(8))
-                    | np.uint32(messages[lane, at + 3])
-                )
+    for number in range(most + 1):  # the last block is the outer hash's
+        if number < most:
+            for lane in range(LANES):
+                for i in range(16):
+                    at = number * 64 + i * 4
+                    block[i, lane] = (
+                        (np.uint32(messages[lane, at]) << np.uint32(24))
+                        | (np.uint32(messages[lane, at + 1]) << np.uint32(16))
+                        | (np.uint32(messages[lane, at + 2]) << np.uint32(8))
+                        | np.uint32(messages[lane, at + 3])
+                    )
+        else:
+            block[:8] = inner
+            block[8, :] = np.uint32(0x80000000)
+            block[9:15] = np.uint32(0)
+            block[15, :] = np.uint32((64 + 32) * 8)
+            for row in range(8):
+                state[row, :] = key[1, row]
         compress(state, block, work)
         for lane in range(LANES):
             if number == (sizes[lane] + 9 + 63) // 64 - 1:  # a longer lane goes on
                 inner[:, lane] = state[:, lane]
-    block[:8] = inner
-    block[8, :] = np.uint32(0x80000000)
-    block[9:15] = np.uint32(0)
-    block[15, :] = np.uint32((64 + 32) * 8)
-    for row in range(8):
-        state[row, :] = key[1, row]
-    compress(state, block, work)
     for lane in range(LANES):
         for row in range(8):
             word = state[row, lane]

@@ -8,7 +8,7 @@ import ctypes
 # 32 MB with the blocks that come by, and each thread keeps a heap of its own: arrays of a few MB,
 # made and freed all the time by several threads, then hold a quarter more than they need.
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
-SETTINGS = ((TRIM_THRESHOLD, 4 << 20), (MMAP_THRESHOLD, 1 << 20), (ARENA_MAX, 2))
+SETTINGS = ((TRIM_THRESHOLD, 8 << 20), (MMAP_THRESHOLD, 2 << 20), (ARENA_MAX, 2))
 
 
 def give_back() -> bool:

@@ -7,7 +7,7 @@ take values in ASCII. All others are given to the Python route, one by one.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -58,8 +58,12 @@ class Column(NamedTuple):
 
 @cache
 def available() -> bool:
-    """Whether there is a compiler. Without one, the server makes the same pseudonyms."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether there is a compiler, and it fits numpy. Else the server makes the same pseudonyms."""
+    try:
+        importlib.import_module("sandbox.masking.kernels")
+    except ImportError:
+        return False
+    return True
 
 
 def ready() -> None:

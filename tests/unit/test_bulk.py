@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,15 @@ from hypothesis import strategies as st
 
 from sandbox.errors import SandboxError
 from sandbox.masking import kernels
-from sandbox.masking.bulk import DOMAINS, HEAD, SIGNATURE, Bulk, Column, padded_key
+from sandbox.masking.bulk import (
+    DOMAINS,
+    HEAD,
+    SIGNATURE,
+    Bulk,
+    Column,
+    available,
+    padded_key,
+)
 from sandbox.masking.pseudonyms import FROM_LISTS, Limits, Pseudonyms
 
 PSEUDONYMS = Pseudonyms(key=bytes(range(32)))
@@ -170,3 +179,10 @@ def test_hmac_is_the_library_s_for_every_length(key: bytes) -> None:
 
 def test_every_list_domain_is_covered() -> None:
     assert FROM_LISTS <= DOMAINS
+
+
+def test_without_the_compiler_there_is_no_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available.__wrapped__()
+    monkeypatch.delitem(sys.modules, "sandbox.masking.kernels")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert not available.__wrapped__()

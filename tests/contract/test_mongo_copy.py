@@ -296,6 +296,48 @@ def listener() -> Commands:
     return Commands()
 
 
+def by_ranges(monkeypatch: pytest.MonkeyPatch, size: int = 10_000) -> None:
+    """As of a server that goes to a bound by its index, which the stand-in does not."""
+    monkeypatch.setattr(reading, "RANGE_BYTES", size)
+    monkeypatch.setattr(reading, "_begins_at", lambda collection, bound: True)
+
+
+def test_a_server_that_looks_through_everything_is_read_by_one_cursor(
+    world: World, monkeypatch: pytest.MonkeyPatch, listener: Commands
+) -> None:
+    world.production["many"].insert_many([{"_id": n, "x": "y" * 100} for n in range(5_000)])
+    monkeypatch.setattr(reading, "RANGE_BYTES", 10_000)
+    one = world.source(listeners=[listener])
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        assert sum(rows for rows, _ in one.read(cut, dataset, Keep())) == 5_000
+    one.close()
+    assert [c for c in listener.sent if "explain" in c]
+    assert not [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
+
+
+@pytest.mark.parametrize(
+    ("told", "near"),
+    [
+        ({"executionStats": {"totalKeysExamined": 1}}, True),
+        ({"executionStats": {"totalKeysExamined": 5_000}}, False),
+        ({"queryPlanner": {}}, False),
+        (OperationFailure("not allowed"), False),
+    ],
+)
+def test_what_a_server_says_of_a_range(told: Any, near: bool) -> None:
+    class Database:
+        def command(self, *command: Any, **options: Any) -> Any:
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+    class Collection:
+        name, database = "many", Database()
+
+    assert reading._begins_at(Collection(), 7) is near  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("mask", [Keep(), Decoded()], ids=["raw", "decoded"])
 def test_a_large_collection_is_read_by_several_cursors(
     world: World, monkeypatch: pytest.MonkeyPatch, listener: Commands, mask: Any
@@ -305,7 +347,7 @@ def test_a_large_collection_is_read_by_several_cursors(
     rows += [{"_id": f"t{n:04}", "n": n} for n in range(600)]
     rows += [{"_id": {"k": n}, "n": n} for n in range(600)] + every_type()[1:]
     world.production["mixed"].insert_many(rows)
-    monkeypatch.setattr(reading, "RANGE_BYTES", 10_000)
+    by_ranges(monkeypatch)
     one = world.source(listeners=[listener])
     with one.cut() as cut:
         (dataset,) = one.datasets(cut)
@@ -320,7 +362,7 @@ def test_a_reader_that_stops_early_leaves_no_thread(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.production["many"].insert_many([{"_id": n, "x": "y" * 100} for n in range(5_000)])
-    monkeypatch.setattr(reading, "RANGE_BYTES", 10_000)
+    by_ranges(monkeypatch)
     monkeypatch.setattr(source, "PIECE", 1000)
     monkeypatch.setattr(source, "BATCH_ROWS", 10)
     one = world.source()
@@ -353,7 +395,7 @@ def test_every_read_names_the_cuts_cluster_time(
     with isolated(run.start("mongo", command=command)) as world:
         world.production["many"].insert_many([{"_id": n} for n in range(2_000)])
         world.production["few"].insert_one({"_id": 1})
-        monkeypatch.setattr(reading, "RANGE_BYTES", 5_000)
+        by_ranges(monkeypatch, size=5_000)
         one = world.source(listeners=[listener])
         with one.cut() as cut:
             time_read = bson.Timestamp(*cut.facts["cluster_time"])

@@ -20,6 +20,7 @@ from sandbox.stores.mongo.session import key
 
 CURSORS = 4
 RANGE_BYTES = 64 << 20  # a collection smaller than this is read by one cursor
+NEAR = 16  # keys that a server may look at to find the first document of a range
 SAMPLES = 32  # ids looked at for each bound
 ORDERED = ("capped", "timeseries")  # their order is their content
 # Collections whose index on `_id` does not order plain ids, or that have none.
@@ -38,9 +39,11 @@ def ranges(collection: Collection[Any], dataset: Dataset) -> list[Options]:
         bounds = _bounds(collection, count)
     except OperationFailure:  # no $sample, or no index on _id: one cursor needs neither
         return [{}]
+    if not bounds or not _begins_at(collection, bounds[-1]):
+        return [{}]
     found = []
     for number in range(len(bounds) + 1):
-        one: Options = {"hint": [("_id", 1)]} if bounds else {}
+        one: Options = {"hint": [("_id", 1)]}
         if number:
             one["min"] = {"_id": bounds[number - 1]}
         if number < len(bounds):
@@ -63,6 +66,17 @@ def _bounds(collection: Collection[Any], count: int) -> list[Any]:
         if bound and (not bounds or key(bound[0]) != key(bounds[-1])):
             bounds += bound
     return bounds
+
+
+def _begins_at(collection: Collection[Any], bound: Any) -> bool:
+    """Whether a cursor goes to its bound by the index. Where the server looks through all that
+    stands before it instead, each cursor would cost as much as one over everything."""
+    first = {"find": collection.name, "min": {"_id": bound}, "hint": {"_id": 1}, "limit": 1}
+    try:
+        told = collection.database.command("explain", first, verbosity="executionStats")
+        return int(told["executionStats"]["totalKeysExamined"]) <= NEAR
+    except (OperationFailure, KeyError):
+        return False
 
 
 def batches(open_cursor: Open, wanted: Sequence[Options]) -> Iterator[bytes]:

@@ -38,7 +38,6 @@ from sandbox import transfer
 from sandbox.contract import Access
 from sandbox.engine.programs import run as run_inside
 from sandbox.masking import sql
-from sandbox.masking.bulk import ready
 from sandbox.masking.known import DOUBTFUL
 from sandbox.masking.leaks import Originals, scan
 from sandbox.masking.mask import PolicyMask
@@ -227,6 +226,8 @@ def seed(made: Server, rows: int) -> None:
 
 
 def postgres(made: Server, rows: int) -> Iterator[str]:
+    from sandbox.masking.bulk import ready  # or each of the others would load its loops
+
     began = time.perf_counter()
     ready()
     yield f"{'compiling, once for a checkout':<29} {time.perf_counter() - began:8.1f} s"

@@ -14,10 +14,10 @@ from typing import IO, cast
 
 import orjson
 
+from sandbox.contract import BINARY_COPY
 from sandbox.model import Kind
 
 Pieces = Iterable[bytes]
-SIGNATURE = b"PGCOPY\n\xff\r\n\x00"  # PostgreSQL's documentation, COPY: binary format
 SIZE = 8  # bytes of a row's hash
 PIECE = 1 << 20  # bytes
 UNORDERED = {"set": 1, "zset": 2, "hash": 2}  # of Redis -> items of an element
@@ -80,12 +80,12 @@ class _Reader:
 
 def _copied(reader: _Reader) -> Iterator[bytes]:
     """Rows of PostgreSQL's COPY, binary or text. Several slices are several streams in a row."""
-    head = reader.read(len(SIGNATURE))
-    if head != SIGNATURE:
+    head = reader.read(len(BINARY_COPY))
+    if head != BINARY_COPY:
         reader.put_back(head)
         yield from reader.lines()
         return
-    while head == SIGNATURE:
+    while head == BINARY_COPY:
         reader.read(4)
         reader.read(_long.unpack(reader.read(4))[0])
         while (fields := reader.read(2)) not in (b"\xff\xff", b""):
@@ -94,7 +94,7 @@ def _copied(reader: _Reader) -> Iterator[bytes]:
                 size = reader.read(4)
                 row += [size, reader.read(max(_long.unpack(size)[0], 0))]
             yield b"".join(row)
-        head = reader.read(len(SIGNATURE))
+        head = reader.read(len(BINARY_COPY))
 
 
 def _documents(reader: _Reader) -> Iterator[bytes]:

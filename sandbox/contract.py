@@ -29,6 +29,7 @@ from sandbox.model import (
 
 Texts = Callable[[Sequence[str]], Sequence[str | None]]
 Rows = Callable[[Sequence[Any]], bytes]  # COPY's messages, as bytes or memoryviews
+BINARY_COPY = b"PGCOPY\n\xff\r\n\0"  # begins PostgreSQL's binary COPY
 Documents = Sequence[dict[str, Any]]
 
 

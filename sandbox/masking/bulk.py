@@ -7,15 +7,15 @@ take values in ASCII. All others are given to the Python route, one by one.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
+from sandbox.masking import kernels
 from sandbox.masking.pseudonyms import (
     FROM_LISTS,
     HOST,
@@ -29,13 +29,8 @@ from sandbox.masking.pseudonyms import (
 from sandbox.masking.words import words
 
 Array = NDArray[Any]
-LARGE = 100_000  # rows: below, compiled loops take longer to load than they save
-DOMAINS = frozenset(
-    {"email", "username", "phone", "person", "street", "city", "company", "token", "hash"}
-)
 WINDOW = 1 << 17  # bytes
-SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-HEAD = len(SIGNATURE) + 8  # flags and the length of an extension, which no server writes
+HEAD = len(BINARY_COPY) + 8  # flags and the length of an extension, which no server writes
 
 
 class Form(NamedTuple):
@@ -56,21 +51,11 @@ class Column(NamedTuple):
     place: int
 
 
-@cache
-def available() -> bool:
-    """Whether there is a compiler, and it fits numpy. Else the server makes the same pseudonyms."""
-    try:
-        importlib.import_module("sandbox.masking.kernels")
-    except ImportError:
-        return False
-    return True
-
-
 def ready() -> None:
-    """Compile every loop now, unless that was done before: about 7 s, once for a checkout."""
+    """Compile every loop now, unless that was done before: about 9 s, once for a checkout."""
     column = Column(domain="email", limits=Limits(), place=0)
     value = b"\0\1" + b"\0\0\0\1a"
-    Bulk({"it": column}, Pseudonyms(key=bytes(32)), 1).change([value], lambda lines: None)
+    Bulk({"it": column}, Pseudonyms(key=bytes(32)), 1).change([value])
 
 
 class Bulk:
@@ -84,24 +69,24 @@ class Bulk:
         self._forms = [form(one.domain, one.limits) for one in self._columns]
         self._keys = [padded_key(pseudonyms.domain_key(one.domain)) for one in self._columns]
         self._meant = [meant(one.domain, one.limits) for one in self._columns]
+        self._places = np.array([one.place for one in self._columns])
         self._slots = np.full(width, -1, dtype=np.int64)
-        self._slots[[one.place for one in self._columns]] = range(len(self._columns))
+        self._slots[self._places] = range(len(self._columns))
 
-    def change(self, messages: Sequence[Any], seen: Callable[[bytes], None]) -> bytes:
+    def change(self, messages: Sequence[Any], seen: Callable[[bytes], None] | None = None) -> bytes:
         """The rows with these columns masked; `seen` is given the originals, as lines with a field
         for each of the columns."""
-        from sandbox.masking import kernels
-
         data = np.frombuffer(bytearray().join(messages), dtype=np.uint8)
-        begin = HEAD if data[: len(SIGNATURE)].tobytes() == SIGNATURE else 0
+        begin = HEAD if data[: len(BINARY_COPY)].tobytes() == BINARY_COPY else 0
         starts = np.empty((len(messages), self._width), dtype=np.int64)
         sizes = np.empty_like(starts)
         rows, end = kernels.fields(data, begin, starts, sizes)
         if rows < 0:
             raise SandboxError("the server sent what are not the rows that were asked for")
         starts, sizes = starts[:rows], sizes[:rows]
-        for part in self._windows(starts, end - begin):
-            seen(self._lines(data, starts[part], sizes[part]))
+        if seen is not None:
+            for part in self._windows(starts, end - begin):
+                seen(self._lines(data, starts[part], sizes[part]))
         made, places, lengths = self._made(data, starts, sizes)
         into = np.empty(len(data) + len(made), dtype=np.uint8)
         size = kernels.assembled(
@@ -119,17 +104,12 @@ class Bulk:
         return (slice(at, at + rows) for at in range(0, len(starts), rows))
 
     def _lines(self, data: Array, starts: Array, sizes: Array) -> bytes:
-        from sandbox.masking import kernels
-
-        places = np.array([one.place for one in self._columns])
-        size = int(sizes[:, places].clip(0).sum()) + sizes.size
+        size = int(sizes[:, self._places].clip(0).sum()) + sizes.size
         into = np.empty(size, dtype=np.uint8)
-        return into[: kernels.gathered(data, starts, sizes, places, into)].tobytes()
+        return into[: kernels.gathered(data, starts, sizes, self._places, into)].tobytes()
 
     def _made(self, data: Array, starts: Array, sizes: Array) -> tuple[Array, Array, Array]:
         """The pseudonyms of all columns, behind one another; where, and how long, by column."""
-        from sandbox.masking import kernels
-
         rows = len(starts)
         places = np.zeros((len(self._columns), rows), dtype=np.int64)
         lengths = np.empty_like(places)
@@ -139,7 +119,7 @@ class Bulk:
             one, dotless = self._forms[slot], column.domain == "email" and not column.limits.exact
             into = np.empty(rows * one.longest, dtype=np.uint8)
             # Of columns of a wider array the compiler would make each loop once more.
-            at, size = (np.ascontiguousarray(one[:, column.place]) for one in (starts, sizes))
+            at, size = (np.ascontiguousarray(grid[:, column.place]) for grid in (starts, sizes))
             end = kernels.pseudonyms(
                 data, at, size, self._meant[slot], dotless, self._keys[slot], one.steps,
                 one.texts, one.words, into, places[slot], lengths[slot]
@@ -158,8 +138,6 @@ class Bulk:
 
 def meant(domain: str, limits: Limits) -> Array:
     """What each byte of a value becomes in the message that is hashed; see `pseudonyms`."""
-    from sandbox.masking import kernels
-
     table = np.arange(256, dtype=np.uint8)
     table[128:] = kernels.OTHER
     removed = None if limits.exact else REMOVED.get(domain)
@@ -171,8 +149,6 @@ def meant(domain: str, limits: Limits) -> Array:
 
 def padded_key(key: bytes) -> Array:
     """SHA-256's states after HMAC's two padded keys."""
-    from sandbox.masking import kernels
-
     states = np.empty((2, 8), dtype=np.uint32)
     for state, pad in zip(states, (0x36, 0x5C), strict=True):
         block = np.zeros((64, kernels.LANES), dtype=np.uint32)
@@ -208,30 +184,22 @@ class _Steps:
         self._longest = 0
 
     def literal(self, text: str) -> None:
-        from sandbox.masking.kernels import LITERAL
-
-        self._steps.append((LITERAL, len(self._texts), len(text), 0, 0, 0))
+        self._steps.append((kernels.LITERAL, len(self._texts), len(text), 0, 0, 0))
         self._texts += text.encode("ascii")
         self._longest += len(text)
 
     def hex(self, first: int, digits: int) -> None:
-        from sandbox.masking.kernels import HEX
-
-        self._steps.append((HEX, first, digits, 0, 0, 0))
+        self._steps.append((kernels.HEX, first, digits, 0, 0, 0))
         self._longest += digits
 
     def number(self, first: int, count: int, modulus: int, *, least: int = 0, width: int) -> None:
         """The digest's `count` bytes from `first` on, in decimal."""
-        from sandbox.masking.kernels import NUMBER
-
-        self._steps.append((NUMBER, first, count, modulus, least, width))
+        self._steps.append((kernels.NUMBER, first, count, modulus, least, width))
         self._longest += len(str(modulus + least))
 
     def word(self, kind: str, first: int) -> None:
-        from sandbox.masking.kernels import WORD
-
         known = [word.encode("ascii") for word in words(kind, "latin")]
-        self._steps.append((WORD, first, 2, len(known), len(self._words), 0))
+        self._steps.append((kernels.WORD, first, 2, len(known), len(self._words), 0))
         for word in known:
             self._words.append(len(self._texts))
             self._texts += word
@@ -239,9 +207,7 @@ class _Steps:
         self._longest += max(map(len, known))
 
     def cut(self, length: int) -> None:
-        from sandbox.masking.kernels import CUT
-
-        self._steps.append((CUT, 0, length, 0, 0, 0))
+        self._steps.append((kernels.CUT, 0, length, 0, 0, 0))
 
     def form(self) -> Form:
         return Form(
@@ -299,6 +265,7 @@ _FORMS: dict[str, Callable[[_Steps, Limits], None]] = {
     "token": _token,
     "hash": lambda made, limits: made.hex(0, 64),
 }
+DOMAINS = frozenset(_FORMS)
 
 
 if __name__ == "__main__":  # `./inv` starts it when it has installed everything

@@ -47,9 +47,8 @@ def as_json(stream: IO[bytes], walker: Walker, place: str) -> Iterator[bytes]:
     data = bytearray()
     for piece in copied(stream):  # read(LARGEST) would ask for so much memory at once
         data += piece
-        if len(data) <= LARGEST:
-            continue
-        raise Refused(f"{place} is too large to mask as JSON", hint="use placeholder or skip")
+        if len(data) > LARGEST:
+            raise Refused(f"{place} is too large to mask as JSON", hint="use placeholder or skip")
     made = walker.json(walker.root, bytes(data), "")
     if made is None:
         raise Refused(f"{place} is not valid JSON", hint="use placeholder or skip")

@@ -190,10 +190,11 @@ class PolicyMask:
         bulk = made.bulk
         if bulk is None:
             return None
+        if self.recognises:
+            return bulk.change  # all originals were taken up before
 
         def seen(lines: bytes) -> None:
-            if not self.recognises:  # or all originals were taken up before
-                made.take(bulk.columns, lines, self.originals)
+            made.take(bulk.columns, lines, self.originals)
 
         return lambda messages: bulk.change(messages, seen)
 

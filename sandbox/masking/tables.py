@@ -3,15 +3,16 @@ and which are kept."""
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sandbox.errors import ConfigError
 from sandbox.masking import pgtext, sql
-from sandbox.masking.bulk import DOMAINS, LARGE, Bulk, Column, available
 from sandbox.masking.leaks import SEARCHED, Originals
 from sandbox.masking.pseudonyms import FORMS, FROM_LISTS
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
@@ -22,11 +23,16 @@ from sandbox.masking.tokens import coded
 from sandbox.masking.trees import Node, Walker
 from sandbox.model import Dataset, Field
 
+if TYPE_CHECKING:
+    from sandbox.masking.bulk import Bulk
+
 Text = Callable[[str], str | None]
 Texts = Callable[[Sequence[str]], Sequence[str | None]]  # of one column, row by row
 Told = Callable[[str, str], None]
 # Many values become one: in a unique column the load would fail at the second row.
 ALIKE = frozenset({"redact", "constant", "truncate", "round", "geo"})
+LARGE = 100_000  # rows: below, compiled loops take longer to load than they save
+IN_BULK = frozenset(FORMS) - {"uuid", "mac"}  # what `bulk.py` has forms of
 MOST = 20_000  # values of a column whose pseudonyms are made to be known
 
 
@@ -55,18 +61,29 @@ class Table:
 
     def _bulk(self, dataset: Dataset) -> Bulk | None:
         """Of a large table that travels in binary, what the server would take longer to make."""
-        if dataset.rows < LARGE or self.texts or not available():
+        if dataset.rows < LARGE or self.texts:
             return None
+        written = [field.name for field in dataset.fields if not field.generated]
+        names = [name for name in written if self._in_bulk(name)]
+        if not names or not available():
+            return None
+        from sandbox.masking.bulk import Bulk, Column  # its loops are loaded for large tables alone
+
         held: dict[str, Column] = {}
-        written = [field for field in dataset.fields if not field.generated]
-        for place, field in enumerate(written):
-            rule, _ = self.noted.get(field.name, (None, field))
-            textual = sql.kind_of(field) in ("text", "character varying") and not field.values
-            if rule is not None and rule.strategy in DOMAINS and textual:
-                wanted = fitting(rule.strategy, rule, sql.limits(field))
-                held[field.name] = Column(domain=rule.strategy, limits=wanted, place=place)
-                del self.expressions[field.name]
-        return Bulk(held, self._tools.pseudonyms, len(written)) if held else None
+        for name in names:
+            rule, field = self.noted[name]
+            wanted = fitting(rule.strategy, rule, sql.limits(field))
+            place = written.index(name)
+            held[name] = Column(domain=rule.strategy, limits=wanted, place=place)
+            del self.expressions[name]
+        return Bulk(held, self._tools.pseudonyms, len(written))
+
+    def _in_bulk(self, name: str) -> bool:
+        if name not in self.noted:
+            return False
+        rule, field = self.noted[name]
+        textual = sql.kind_of(field) in ("text", "character varying") and not field.values
+        return textual and rule.strategy in IN_BULK
 
     def _last(self, column: str) -> int:
         """Free text comes last: the values beside it are known by then."""
@@ -262,6 +279,16 @@ class Table:
                 name = f"{self.place}: {node.rule.strategy} in JSON"
                 found[name] = found.get(name, 0) + node.count
         return found
+
+
+@cache
+def available() -> bool:
+    """Whether there is a compiler, and it fits numpy. Else the server makes the same pseudonyms."""
+    try:
+        importlib.import_module("sandbox.masking.bulk")
+    except ImportError:
+        return False
+    return True
 
 
 def _text(made: Any) -> str | None:

@@ -160,8 +160,15 @@ def _collect(source: Source, cut: Cut, dataset: Dataset, mask: PolicyMask) -> No
         for _ in source.read(cut, dataset, mask):
             pass
     elif columns := mask.searched(dataset):
-        for lines in source.lines(cut, dataset, columns):
-            mask.take(dataset, columns, lines)
+        take(mask, source, cut, dataset, columns)
+
+
+def take(
+    mask: PolicyMask, source: Columnar, cut: Cut, dataset: Dataset, columns: Sequence[str]
+) -> None:
+    """Show the mask the originals of columns that the server masks."""
+    for lines in source.lines(cut, dataset, columns):
+        mask.take(dataset, columns, lines)
 
 
 def _looked_up(store: Store, text: str, dataset: str) -> tuple[str, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -214,19 +214,12 @@ def collecting(mask: PolicyMask, held: Mapping[Kind, Held]) -> list[Job]:
         columns = mask.unseen(dataset)
         if columns:
             for part in slices(dataset):
-                run = partial(_take, mask, one.source, one.cut, part, columns)
+                run = partial(leaks.take, mask, one.source, one.cut, part, columns)
                 jobs.append((part.bytes or part.rows, run))
         for column, expression in mask.unique(dataset).items():
             check = partial(_apart, mask, one.source, one.cut, dataset, column, expression)
             jobs.append((dataset.bytes or dataset.rows, check))
     return jobs
-
-
-def _take(
-    mask: PolicyMask, source: Columnar, cut: Cut, dataset: Dataset, columns: Sequence[str]
-) -> None:
-    for lines in source.lines(cut, dataset, columns):
-        mask.take(dataset, columns, lines)
 
 
 def _apart(

@@ -144,17 +144,23 @@ RECIPES = {
 }
 
 
+def administered(server: Server, database: str) -> psycopg.Connection[Any]:
+    """PostgreSQL's administrator, in autocommit."""
+    return psycopg.connect(
+        host=server.host,
+        port=server.port,
+        user=server.admin_user,
+        password=server.admin_password,
+        dbname=database,
+        connect_timeout=2,
+        autocommit=True,
+    )
+
+
 def first_query(server: Server) -> None:
     """One real answer, as the administrator; raises while there is none."""
     if server.kind == "postgres":
-        with psycopg.connect(
-            host=server.host,
-            port=server.port,
-            user=server.admin_user,
-            password=server.admin_password,
-            dbname="postgres",
-            connect_timeout=2,
-        ) as connection:
+        with administered(server, "postgres") as connection:
             connection.execute("SELECT 1")
     elif server.kind == "mongo":
         with pymongo.MongoClient[dict[str, Any]](

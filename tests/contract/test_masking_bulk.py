@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from sandbox import artifact as artifacts
@@ -23,6 +22,7 @@ from sandbox.report import silent
 from sandbox.stores.postgres import PostgresSource
 from sandbox.transfer import Held, run_all
 from sandbox.workflows.snapshot import collecting
+from tests.contract.conftest import administered
 
 MADE = """
 CREATE SCHEMA bulk; SET search_path TO bulk;
@@ -63,14 +63,7 @@ def source(postgres_server: Any) -> Iterator[PostgresSource]:
         name=postgres_server.admin_user,
         secret=postgres_server.admin_password,
     )
-    with psycopg.connect(
-        host=postgres_server.host,
-        port=postgres_server.port,
-        user=login.name,
-        password=login.secret,
-        dbname="momentry",
-        autocommit=True,
-    ) as admin:
+    with administered(postgres_server, "momentry") as admin:
         admin.execute(MADE)
         space = PostgresSpace(database="momentry", schema="bulk", isolated=("people",), shared=())
         made = PostgresSource(

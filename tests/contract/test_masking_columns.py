@@ -22,6 +22,7 @@ from sandbox.model import Endpoint, Identity, PostgresSpace
 from sandbox.stores.postgres import PostgresSource
 from sandbox.transfer import Held, run_all
 from sandbox.workflows.snapshot import collecting
+from tests.contract.conftest import administered
 
 MADE = """
 CREATE SCHEMA odd; SET search_path TO odd;
@@ -62,14 +63,7 @@ phone = "phone"
 
 @pytest.fixture(scope="module")
 def admin(postgres_server: Any) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(
-        host=postgres_server.host,
-        port=postgres_server.port,
-        user=postgres_server.admin_user,
-        password=postgres_server.admin_password,
-        dbname="momentry",
-        autocommit=True,
-    ) as connection:
+    with administered(postgres_server, "momentry") as connection:
         connection.execute(MADE)
         yield connection
         connection.execute("DROP SCHEMA odd CASCADE")

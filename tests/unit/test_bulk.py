@@ -14,21 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox import masking
+from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
 from sandbox.masking import kernels
 from sandbox.masking.bulk import (
     DOMAINS,
     HEAD,
-    SIGNATURE,
     Bulk,
     Column,
-    available,
     padded_key,
 )
 from sandbox.masking.pseudonyms import FROM_LISTS, Limits, Pseudonyms
+from sandbox.masking.tables import IN_BULK, available
 
 PSEUDONYMS = Pseudonyms(key=bytes(range(32)))
-BEGIN, END = SIGNATURE + bytes(8), b"\xff\xff"
+BEGIN, END = BINARY_COPY + bytes(8), b"\xff\xff"
 LIMITS = (
     Limits(),
     Limits(exact=True),
@@ -54,7 +55,7 @@ def row(fields: Row) -> bytes:
 
 def rows_of(data: bytes, width: int) -> list[tuple[str | None, ...]]:
     """An own reader of the format, value by value."""
-    at = HEAD if data.startswith(SIGNATURE) else 0
+    at = HEAD if data.startswith(BINARY_COPY) else 0
     found = []
     while at < len(data) and data[at : at + 2] != END:
         assert struct.unpack_from(">h", data, at) == (width,)
@@ -179,10 +180,13 @@ def test_hmac_is_the_library_s_for_every_length(key: bytes) -> None:
 
 def test_every_list_domain_is_covered() -> None:
     assert FROM_LISTS <= DOMAINS
+    assert IN_BULK == DOMAINS
 
 
 def test_without_the_compiler_there_is_no_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available.__wrapped__()
-    monkeypatch.delitem(sys.modules, "sandbox.masking.kernels")
+    for name in ("sandbox.masking.kernels", "sandbox.masking.bulk"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(masking, "kernels")
     monkeypatch.setitem(sys.modules, "numba", None)
     assert not available.__wrapped__()

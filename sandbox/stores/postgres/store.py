@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 from psycopg import sql
 
-from sandbox.contract import Access, Tool
+from sandbox.contract import BINARY_COPY, Access, Tool
 from sandbox.errors import SandboxError
 from sandbox.model import Change, Dataset, Identity, Marker, Space
 from sandbox.stores.postgres import catalog as present
@@ -33,7 +33,6 @@ from sandbox.stores.postgres.session import (
 )
 from sandbox.stores.postgres.source import PostgresSource
 
-BINARY = b"PGCOPY\n\xff\r\n\x00"
 LOADING = (
     "SET maintenance_work_mem = '256MB'; SET check_function_bodies = off; SET xmloption = content; "
     "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'"
@@ -96,7 +95,7 @@ class PostgresStore(PostgresSource):
             if frozen:  # rows of a table that is new in this transaction need no later look
                 table = name(self._staged, dataset.name)
                 self._loader().execute(sql.SQL("TRUNCATE ONLY {}").format(table))
-            query = self._copy(dataset, binary=first.startswith(BINARY), frozen=frozen)
+            query = self._copy(dataset, binary=first.startswith(BINARY_COPY), frozen=frozen)
             with self._loader().cursor() as cursor:
                 with cursor.copy(query) as copy:
                     copy.write(first)

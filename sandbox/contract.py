@@ -40,10 +40,9 @@ class Mask(Protocol):
     `columns`: for one PostgreSQL table, column -> SQL expression over that table's columns, for
     what the server can say itself (a kept column has none).
     `texts`: for the other masked columns, column -> a function over PostgreSQL's text of the values
-    of many rows, to be called in this order; where this is not empty the table travels as COPY text
-    instead of binary.
-    `bulk`: of a large table that travels in binary, a function over many rows of COPY's messages
-    for columns that have no expression; None where there are none.
+    of many rows, to be called in this order; the table travels as COPY text instead of binary then.
+    `bulk`: of a large table, a function over many rows of binary COPY's messages for all columns
+    that have no expression, those of `texts`, too; None where there is none.
     `settings`: what the expressions read with `current_setting`, to be bound as parameters of
     `set_config(name, value, is_local => true)`: key material never stands in query text.
     `documents`, `points`, `entries`: many at once, which costs a fraction of one by one. Documents

@@ -69,6 +69,17 @@ class Hits:
     short: Array
 
 
+class Filters(NamedTuple):
+    """What a compiled loop asks before anybody else: the words of `prints.Bits`, and how many words
+    values have, and characters in running text, ascending. `known` of no words: ask for all."""
+
+    firsts: Array
+    counts: Array
+    grams: Array
+    sizes: Array
+    known: Array
+
+
 def in_word(char: str) -> bool:
     """Whether a character would belong to the word beside it ("" at the end of a text does not)."""
     return char.isalnum() and not CJK.match(char)
@@ -246,6 +257,17 @@ class Index:
                 marked = self._overflow.among(prints[here] + step)
                 found[here] |= marked.astype(np.uint16) << number
         return found
+
+    def filters(self) -> Filters:
+        """Of what was taken up so far; `settle` before."""
+        known = self._exact.filter() if self._overflow is None else EMPTY.astype(np.uint64)
+        return Filters(
+            firsts=self._firsts.words,
+            counts=np.array(self._counts, dtype=np.int64),
+            grams=self._grams.words,
+            sizes=np.array(self._lengths, dtype=np.int64),
+            known=known,
+        )
 
     def _marks_of(self, print_: int) -> int:
         if self._overflow is not None:

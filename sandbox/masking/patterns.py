@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 PIECE = re.compile(r"\{([^{}]*)\}|(\*\*)|(\*)|\\(.)|([^{}*\\]+)", re.DOTALL)
 MASKED, KEPT = "masked", "kept"
@@ -19,6 +20,7 @@ class Template:
     """`strategies`: of the masked parts, by group. `literal`: how many characters are fixed."""
 
     text: str
+    separators: str
     regex: re.Pattern[str]
     groups: tuple[tuple[str, str], ...]  # (MASKED or KEPT, strategy) by regex group
     literal: int
@@ -55,7 +57,9 @@ def template(text: str, separators: str) -> Template:
     if end != len(text):
         raise ValueError(f"a brace or backslash that stands alone, after {text[:end]!r}")
     regex = re.compile("".join(parts), re.DOTALL)
-    return Template(text=text, regex=regex, groups=tuple(groups), literal=literal)
+    return Template(
+        text=text, separators=separators, regex=regex, groups=tuple(groups), literal=literal
+    )
 
 
 def masker(
@@ -77,3 +81,16 @@ def masker(
         )
 
     return masked
+
+
+def parts(one: Template) -> list[tuple[re.Match[str], bool]]:
+    """A template's pieces, and whether each is fixed."""
+    return [(piece, bool(piece[4] or piece[5])) for piece in PIECE.finditer(one.text)]
+
+
+def bytewise(one: Template) -> bool:
+    """Whether bytes of UTF-8 match where characters do: between two pieces of any length must be a
+    fixed one, or one could end inside a character. A plugin may make something else each time."""
+    plugin = any(name.startswith("python:") for name in one.strategies)
+    pieces = pairwise(parts(one))
+    return not plugin and all(fixed or other for (_, fixed), (_, other) in pieces)

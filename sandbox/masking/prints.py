@@ -97,6 +97,11 @@ class Prints:
             found |= level.get(print_)
         return found
 
+    def filter(self) -> Array:
+        """The words of the filter that has all of what was added so far: `Bits` of three bits."""
+        self._settle()
+        return self._any.words
+
     def marks(self, prints: Array) -> Array:
         """The marks of each."""
         self._settle()
@@ -153,8 +158,8 @@ class Bits:
     """
 
     def __init__(self, power: int, *, words: int = 1, bits: int = 1) -> None:
-        self._words = np.zeros(1 << power - 6, dtype=np.uint64)
-        self._view = self._words.data
+        self.words = np.zeros(1 << power - 6, dtype=np.uint64)
+        self._view = self.words.data
         self._shift, self._turns, self._bits = 64 - (power - 6), words, bits
         self._lock = threading.Lock()
 
@@ -166,9 +171,9 @@ class Bits:
     def add_all(self, prints: Array) -> None:
         with self._lock:
             for word, bits in self._all_places(prints):
-                self._words[word] |= bits  # of several in one word only one gets its bits
-                left = self._words[word] & bits != bits
-                np.bitwise_or.at(self._words, word[left], bits[left])
+                self.words[word] |= bits  # of several in one word only one gets its bits
+                left = self.words[word] & bits != bits
+                np.bitwise_or.at(self.words, word[left], bits[left])
 
     def add_new(self, prints: Array) -> None:
         """`add_all` where most are here already: asking is quicker."""
@@ -183,7 +188,7 @@ class Bits:
         """Whether each may be here."""
         found = np.ones(len(prints), dtype=bool)
         for word, bits in self._all_places(prints):
-            found &= self._words[word] & bits == bits
+            found &= self.words[word] & bits == bits
         return found
 
     def _places(self, print_: int) -> Iterator[tuple[int, int]]:

@@ -3,10 +3,8 @@ and which are kept."""
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,17 +12,20 @@ import numpy as np
 from sandbox.errors import ConfigError
 from sandbox.masking import pgtext, sql
 from sandbox.masking.leaks import SEARCHED, Originals
+from sandbox.masking.loops import MANY, TEXTUAL, VECTOR, available
 from sandbox.masking.pseudonyms import FORMS, FROM_LISTS
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
-from sandbox.masking.strategies import STRATEGIES, Tools, make, many
+from sandbox.masking.strategies import STRATEGIES, Looped, Tools, make, many
 from sandbox.masking.strategies.names import fitting
+from sandbox.masking.strategies.vectors import Vectors
 from sandbox.masking.suggest import suggest
 from sandbox.masking.tokens import coded
 from sandbox.masking.trees import Node, Walker
 from sandbox.model import Dataset, Field
 
 if TYPE_CHECKING:
-    from sandbox.masking.bulk import Bulk
+    from sandbox.masking.loops.bulk import Bulk
+    from sandbox.masking.loops.spans import InLoops
 
 Text = Callable[[str], str | None]
 Texts = Callable[[Sequence[str]], Sequence[str | None]]  # of one column, row by row
@@ -48,6 +49,8 @@ class Table:
         self.noted: dict[str, tuple[Rule, Field]] = {}
         self.unique: dict[str, str] = {}
         self.uncovered: dict[str, str] = {}
+        self._loops: dict[str, Callable[[], InLoops]] = {}
+        self._matrices: dict[str, Callable[[Any], Any]] = {}  # of vectors, instead of their texts
         self._named: dict[str, int] = {}  # values whose pseudonyms were made to be known
         self._tools, self._told, self._redact = tools, told, redact
         self._strategies: dict[str, str] = {}
@@ -60,14 +63,16 @@ class Table:
         self.bulk = self._bulk(dataset)
 
     def _bulk(self, dataset: Dataset) -> Bulk | None:
-        """Of a large table that travels in binary, what the server would take longer to make."""
-        if dataset.rows < LARGE or self.texts:
+        """Of a large table that travels in binary, what the server would take longer to make, and
+        what only Python can."""
+        if dataset.rows < (MANY if self.texts else LARGE) or dataset.options.get("text"):
             return None
         written = [field.name for field in dataset.fields if not field.generated]
         names = [name for name in written if self._in_bulk(name)]
-        if not names or not available():
+        plain = all(self._textual(field) for field in dataset.fields if field.name in self.texts)
+        if not (names or self.texts) or not plain or not available():
             return None
-        from sandbox.masking.bulk import Bulk, Column  # its loops are loaded for large tables alone
+        from sandbox.masking.loops.bulk import Bulk, Column, Other  # loaded for large tables alone
 
         held: dict[str, Column] = {}
         for name in names:
@@ -76,7 +81,21 @@ class Table:
             place = written.index(name)
             held[name] = Column(domain=rule.strategy, limits=wanted, place=place)
             del self.expressions[name]
-        return Bulk(held, self._tools.pseudonyms, len(written))
+        kinds = {field.name: sql.kind_of(field) for field in dataset.fields}
+        others = [
+            Other(
+                place=written.index(name),
+                type=kinds[name],
+                function=self._matrices.get(name, function),
+                loops=self._loops[name]() if name in self._loops else None,
+            )
+            for name, function in self.texts.items()
+        ]
+        return Bulk(held, self._tools.pseudonyms, len(written), others)
+
+    def _textual(self, field: Field) -> bool:
+        kind = sql.kind_of(field)
+        return kind in TEXTUAL or (kind == VECTOR and field.name in self._matrices)
 
     def _in_bulk(self, name: str) -> bool:
         if name not in self.noted:
@@ -145,6 +164,10 @@ class Table:
         if expression is None:
             function = make(rule, self._tools, sql.limits(field))
             self.texts[field.name] = lambda values: list(map(_text, many(function, values)))
+            if isinstance(function, Vectors):
+                self._matrices[field.name] = function.matrix
+            elif isinstance(function, Looped) and function.loopable:
+                self._loops[field.name] = function.in_loops
             return
         self.expressions[field.name] = expression
         self._note_later(field, rule)
@@ -208,13 +231,8 @@ class Table:
         self._nodes += walker.nodes
         self._strategies.setdefault(field.name, "json")
 
-        def masked(values: Sequence[str]) -> list[str | None]:
-            made = walker.jsons(walker.root, values, "")
-            if None in made:
-                uncovered("", "not JSON")
-            return made
-
-        self.texts[field.name] = masked
+        self.texts[field.name] = walker.texts
+        self._loops[field.name] = walker.in_loops
 
     # --- originals ------------------------------------------------------------------------------
 
@@ -279,16 +297,6 @@ class Table:
                 name = f"{self.place}: {node.rule.strategy} in JSON"
                 found[name] = found.get(name, 0) + node.count
         return found
-
-
-@cache
-def available() -> bool:
-    """Whether there is a compiler, and it fits numpy. Else the server makes the same pseudonyms."""
-    try:
-        importlib.import_module("sandbox.masking.bulk")
-    except ImportError:
-        return False
-    return True
 
 
 def _text(made: Any) -> str | None:

@@ -30,8 +30,8 @@ LONGEST_GAP = 3  # characters between two words of one value
 EVERY = 0x110000  # code points
 FIRST = 1 << 18  # powers that are made at first: enough for a window
 _BITS = (1 << 64) - 1
-_BASE = secrets.randbits(61) << 3 | 3
-_INVERSE = pow(_BASE, -1, 1 << 64)
+BASE = secrets.randbits(61) << 3 | 3
+_INVERSE = pow(BASE, -1, 1 << 64)
 _SECRET = secrets.randbits(64)
 _MIX = 0x94D049BB133111EB
 
@@ -66,7 +66,7 @@ class _Powers:
             np.concatenate(
                 (np.ones(1, np.uint64), np.cumprod(np.full(count, base, dtype=np.uint64)))
             )
-            for base in (_BASE, _INVERSE)
+            for base in (BASE, _INVERSE)
         )
 
 
@@ -79,7 +79,7 @@ def _powers_for(count: int) -> _Powers:
 
 
 @cache
-def _tables(count: int) -> tuple[Array, Array]:
+def tables_of(count: int) -> tuple[Array, Array]:
     """The key and the kind of each of the first code points; a letter's are its lower case's."""
     text = np.arange(count, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
     folded = np.frombuffer(fold(text).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -92,15 +92,15 @@ def _tables(count: int) -> tuple[Array, Array]:
     return keys, kinds
 
 
-_ASCII_KEYS: list[int] = _tables(ASCII)[0].tolist()
+_ASCII_KEYS: list[int] = tables_of(ASCII)[0].tolist()
 
 
 def tables(codes: Array) -> tuple[Array, Array]:
-    return _tables(ASCII if codes.dtype == np.uint8 else EVERY)
+    return tables_of(ASCII if codes.dtype == np.uint8 else EVERY)
 
 
 @cache
-def _decimals() -> Array:
+def decimals() -> Array:
     text = np.arange(EVERY, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
     found = np.zeros(EVERY, dtype=bool)
     found[[match.start() for match in re.finditer(r"\d", text)]] = True
@@ -111,7 +111,7 @@ def figures(codes: Array) -> Array:
     """Which characters are digits."""
     found: Array = (codes >= 48) & (codes <= 57)
     if codes.dtype != np.uint8:
-        found |= _decimals()[codes]
+        found |= decimals()[codes]
     return found
 
 
@@ -186,7 +186,7 @@ class _Keys(dict[str, int]):
     """The key of each character that was met."""
 
     def __missing__(self, char: str) -> int:
-        key = self[char] = int(_tables(EVERY)[0][ord(char)])
+        key = self[char] = int(tables_of(EVERY)[0][ord(char)])
         return key
 
 
@@ -203,7 +203,7 @@ def characters(folded: str) -> int:
     """The fingerprint of a text of one piece, or of one word."""
     total = 0
     for key in reversed(_keys_of(folded)):
-        total = total * _BASE + key & _BITS
+        total = total * BASE + key & _BITS
     total = (total ^ total >> 31) * _MIX & _BITS
     return total ^ total >> 29
 
@@ -214,7 +214,7 @@ def sequence(words: Sequence[int]) -> int:
         return words[0]
     total = 0
     for word in reversed(words):
-        total = total * _BASE + word & _BITS
+        total = total * BASE + word & _BITS
     return total
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sandbox.masking.loops import worth
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
 from sandbox.masking.strategies import STRATEGIES, Function, Tools, make, many, of_text
 from sandbox.masking.strategies.fixed import redacted
+
+if TYPE_CHECKING:
+    from sandbox.masking.loops.spans import InLoops
 
 Uncovered = Callable[[str, Any], None]  # (path, a value that was met: to suggest a rule by)
 NO_JSON = object()
@@ -97,6 +101,8 @@ class Walker:
         self.nodes: list[Node] = []
         self.root = Node(tree, tools, self.nodes)
         self._uncovered, self._redact = uncovered, redact
+        self._tools, self._seen = tools, 0
+        self._loops: InLoops | None = None
 
     @property
     def keeps(self) -> bool:
@@ -229,6 +235,27 @@ class Walker:
         made = [self.begin_json(node, text, path, later) for text in texts]
         later.finish()
         return [None if one is NO_JSON else write_json(one) for one in made]
+
+    def texts(self, texts: Sequence[str]) -> Sequence[str | None]:
+        """The same of JSON by the whole tree, in compiled loops once there were many."""
+        self._seen += len(texts)
+        return self.in_loops().texts(texts) if worth(self._seen) else self._some(texts)
+
+    def _some(self, texts: Sequence[str]) -> list[str | None]:
+        made = self.jsons(self.root, texts, "")
+        if None in made:
+            self._uncovered("", "not JSON")
+        return made
+
+    def in_loops(self) -> InLoops:
+        """Where they are available."""
+        if self._loops is None:
+            from sandbox.masking.loops import jsons, latest, spans
+
+            remembered = latest.of(self._tools.made)
+            finder = jsons.JsonFinder(self.root, remembered)
+            self._loops = spans.InLoops(finder, remembered, self._some)
+        return self._loops
 
     def begin_json(self, node: Node, text: str | bytes, path: str, later: Later) -> Any:
         """What the text says, masked but for its free text; NO_JSON when it is none."""

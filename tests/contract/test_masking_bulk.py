@@ -14,7 +14,7 @@ from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.contract import Access
 from sandbox.masking import tables
-from sandbox.masking.bulk import DOMAINS
+from sandbox.masking.loops.bulk import DOMAINS
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
 from sandbox.model import Dataset, Endpoint, Identity, PostgresSpace

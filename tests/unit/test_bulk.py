@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sandbox import masking
 from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
-from sandbox.masking import kernels
-from sandbox.masking.bulk import (
+from sandbox.masking.loops import kernels
+from sandbox.masking.loops.bulk import (
     DOMAINS,
     HEAD,
     Bulk,
@@ -26,7 +26,8 @@ from sandbox.masking.bulk import (
     padded_key,
 )
 from sandbox.masking.pseudonyms import FROM_LISTS, Limits, Pseudonyms
-from sandbox.masking.tables import IN_BULK, available
+from sandbox.masking.loops import available
+from sandbox.masking.tables import IN_BULK
 
 PSEUDONYMS = Pseudonyms(key=bytes(range(32)))
 BEGIN, END = BINARY_COPY + bytes(8), b"\xff\xff"
@@ -185,7 +186,7 @@ def test_every_list_domain_is_covered() -> None:
 
 def test_without_the_compiler_there_is_no_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available.__wrapped__()
-    for name in ("sandbox.masking.kernels", "sandbox.masking.bulk"):
+    for name in ("sandbox.masking.loops.kernels", "sandbox.masking.loops.bulk"):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(masking, "kernels")
     monkeypatch.setitem(sys.modules, "numba", None)

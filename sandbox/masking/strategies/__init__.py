@@ -15,7 +15,16 @@ from sandbox.masking.strategies import (
     times,
     vectors,
 )
-from sandbox.masking.strategies.base import Function, Strategy, Tools, make, many, of_text, plugin
+from sandbox.masking.strategies.base import (
+    Function,
+    Looped,
+    Strategy,
+    Tools,
+    make,
+    many,
+    of_text,
+    plugin,
+)
 
 STRATEGIES: dict[str, Strategy] = {
     **fixed.STRATEGIES,
@@ -27,4 +36,14 @@ STRATEGIES: dict[str, Strategy] = {
     **vectors.STRATEGIES,
 }
 
-__all__ = ["STRATEGIES", "Function", "Strategy", "Tools", "make", "many", "of_text", "plugin"]
+__all__ = [
+    "STRATEGIES",
+    "Function",
+    "Looped",
+    "Strategy",
+    "Tools",
+    "make",
+    "many",
+    "of_text",
+    "plugin",
+]

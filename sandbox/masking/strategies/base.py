@@ -6,13 +6,17 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import ConfigError
 from sandbox.masking.known import Index
+from sandbox.masking.loops import worth
 from sandbox.masking.patterns import Template
 from sandbox.masking.pseudonyms import FREE, Limits, Pseudonyms
 from sandbox.masking.rules import Rule
+
+if TYPE_CHECKING:
+    from sandbox.masking.loops.spans import InLoops
 
 Function = Callable[[Any], Any]
 
@@ -26,6 +30,42 @@ class Together(ABC):
     @abstractmethod
     def many(self, values: Sequence[Any]) -> list[Any]:
         """The same of each value, in their order."""
+
+
+class Looped(Together):
+    """One that compiled loops can do, too, and do for many texts."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._loops: InLoops | None = None
+
+    @property
+    @abstractmethod
+    def loopable(self) -> bool:
+        """Whether they can do this one."""
+
+    @abstractmethod
+    def _finder(self) -> InLoops: ...
+
+    @abstractmethod
+    def some(self, values: Sequence[Any]) -> list[Any]:
+        """`many` without them."""
+
+    def in_loops(self) -> InLoops:
+        """Where it is `loopable` and they are available: loading them takes a while."""
+        if self._loops is None:
+            self._loops = self._finder()
+        return self._loops
+
+    def many(self, values: Sequence[Any]) -> list[Any]:
+        self._seen += len(values)
+        if not self.loopable or not worth(self._seen) or not all(map(_is_text, values)):
+            return self.some(values)
+        return self.in_loops().texts(values)
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
 
 
 def many(function: Function, values: Sequence[Any]) -> list[Any]:

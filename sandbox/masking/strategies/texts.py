@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sandbox.errors import ConfigError
 from sandbox.masking.known import DOUBTFUL, Found, apart, batches
-from sandbox.masking.patterns import Template, masker, template
+from sandbox.masking.patterns import Template, bytewise, masker, template
 from sandbox.masking.pseudonyms import HOST, Limits
 from sandbox.masking.rules import Rule
 from sandbox.masking.strategies.base import (
     Function,
+    Looped,
     OverText,
     Strategy,
-    Together,
     Tools,
     make,
 )
+
+if TYPE_CHECKING:
+    from sandbox.masking.loops.spans import InLoops
 
 # What looks like a person's value wherever it stands, known or not. Each begins with what is found
 # quickly; what must not stand before it is asked for after that.
@@ -66,11 +69,16 @@ def shaped(text: str) -> list[Found]:
         for match in _IPV4.finditer(text):
             if all(int(part) < 256 for part in match[0].split(".")):
                 found.append(Found(*match.span(), "ip"))
-    if text.count(":") >= 2:
-        for match in _IPV6.finditer(text):
-            if match[0].count(":") >= 4 or "::" in match[0]:
-                found.append(Found(*match.span(), "ip"))
+    found += [Found(*place, "ip") for place in ips(text)]
     return found
+
+
+def ips(text: str) -> list[tuple[int, int]]:
+    """Where IPv6 addresses stand."""
+    if text.count(":") < 2:
+        return []
+    matches = ((match[0], match.span()) for match in _IPV6.finditer(text))
+    return [span for shown, span in matches if shown.count(":") >= 4 or "::" in shown]
 
 
 def shape_of(text: str) -> str:
@@ -79,10 +87,11 @@ def shape_of(text: str) -> str:
     return next(whole, "")
 
 
-class Text(Together):
+class Text(Looped):
     """Known values inside a text become their own pseudonyms; the rest is kept or redacted."""
 
     def __init__(self, tools: Tools, limits: Limits, *, redact: bool) -> None:
+        super().__init__()
         self._tools, self._length, self._redact = tools, limits.length, redact
         self._functions: dict[str, Function] = {}
         self._one = OverText(self._alone)
@@ -90,7 +99,18 @@ class Text(Together):
     def __call__(self, value: Any) -> Any:
         return self._one(value)
 
-    def many(self, values: Sequence[Any]) -> list[Any]:
+    @property
+    def loopable(self) -> bool:
+        return not self._redact
+
+    def _finder(self) -> InLoops:
+        from sandbox.masking.loops import latest, spans, texts
+
+        remembered = latest.of(self._tools.made)
+        finder = texts.TextFinder(self._tools.known, remembered, self._of, ips)
+        return spans.InLoops(finder, remembered, self.some, length=self._length)
+
+    def some(self, values: Sequence[Any]) -> list[Any]:
         if len(values) < FEW or not all(isinstance(value, str) for value in values):
             return list(map(self._one, values))
         return list(map(self._replaced, values, find_all(values, self._tools)))
@@ -138,13 +158,47 @@ def _listed(value: Any) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-def maskers(found: list[Template], tools: Tools) -> list[Callable[[str], str | None]]:
-    """Those with the most fixed characters are tried first."""
-    ordered = sorted(found, key=lambda one: -one.literal)
-    return [
-        masker(one, {name: make(Rule(strategy=name), tools) for name in one.strategies})
-        for one in ordered
-    ]
+class ByTemplate(OverText, Looped):
+    """Names by the first template that they have the form of, those with the most fixed characters
+    first; `other`: of names of no form."""
+
+    def __init__(
+        self,
+        found: list[Template],
+        tools: Tools,
+        limits: Limits,
+        other: Callable[[str], str],
+        *,
+        more: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """`more`: is tried after the templates."""
+        Looped.__init__(self)
+        OverText.__init__(self, self._masked)
+        self._templates = sorted(found, key=lambda one: -one.literal)
+        names = {name for one in found for name in one.strategies}
+        self._functions = {name: make(Rule(strategy=name), tools) for name in names}
+        self._tried = [masker(one, self._functions) for one in self._templates]
+        self._tried += [] if more is None else [more]
+        self._tools, self._length, self._other = tools, limits.length, other
+        self._plain = more is None
+
+    def _masked(self, value: str) -> str:
+        made = _first(self._tried, value)
+        return (self._other(value) if made is None else made)[: self._length]
+
+    def some(self, values: Sequence[Any]) -> list[Any]:
+        return list(map(self, values))
+
+    @property
+    def loopable(self) -> bool:
+        return self._plain and bool(self._templates) and all(map(bytewise, self._templates))
+
+    def _finder(self) -> InLoops:
+        from sandbox.masking.loops import latest, spans, templates
+
+        remembered = latest.of(self._tools.made)
+        finder = templates.TemplateFinder(self._templates, self._functions, remembered)
+        return spans.InLoops(finder, remembered, self.some, length=self._length)
 
 
 def _first(tried: list[Callable[[str], str | None]], value: str) -> str | None:
@@ -157,16 +211,9 @@ def _first(tried: list[Callable[[str], str | None]], value: str) -> str | None:
 
 def _pattern(rule: Rule, tools: Tools, limits: Limits) -> Function:
     """`template` or `templates`, or `regex` with groups named by strategies; others: a token."""
-    tried = maskers(templates(rule, ":/", "template", "templates"), tools)
-    if rule.option("regex") is not None:
-        tried.append(_regex(rule, tools))
-    token = tools.pseudonyms.function("token", limits)
-
-    def masked(value: str) -> str:
-        made = _first(tried, value)
-        return token(value) if made is None else made[: limits.length]
-
-    return OverText(masked)
+    found = templates(rule, ":/", "template", "templates")
+    more = None if rule.option("regex") is None else _regex(rule, tools)
+    return ByTemplate(found, tools, limits, tools.pseudonyms.function("token", limits), more=more)
 
 
 def _regex(rule: Rule, tools: Tools) -> Callable[[str], str | None]:
@@ -197,19 +244,15 @@ def _regex(rule: Rule, tools: Tools) -> Callable[[str], str | None]:
 
 def _path(rule: Rule, tools: Tools, limits: Limits) -> Function:
     """The rule's `templates`, then those of the files; of other paths every part is hashed."""
-    tried = maskers([*templates(rule, "/", "templates"), *tools.paths], tools)
     part = _hashed(tools)
 
     def by_part(value: str) -> str:
         return "/".join(part(name) for name in value.split("/"))
 
-    other = tools.pseudonyms.remember("path", by_part)
-
-    def masked(value: str) -> str:
-        made = _first(tried, value)
-        return (other(value) if made is None else made)[: limits.length]
-
-    return OverText(tools.pseudonyms.remember("path", masked, recorded=False))
+    found = [*templates(rule, "/", "templates"), *tools.paths]
+    made = ByTemplate(found, tools, limits, tools.pseudonyms.remember("path", by_part))
+    made.text = tools.pseudonyms.remember("path", made.text, recorded=False)
+    return made
 
 
 def _hashed(tools: Tools) -> Callable[..., str]:
@@ -230,33 +273,25 @@ def _hashed(tools: Tools) -> Callable[..., str]:
 
 def _filename(rule: Rule, tools: Tools, limits: Limits) -> Function:
     """The rule's `templates`; of other names the stem is hashed and the ending kept."""
-    tried = maskers(templates(rule, "/", "templates"), tools)
     part = _hashed(tools)
     other = tools.pseudonyms.remember("path", lambda name: part(name, limits.length or 64))
-
-    def masked(value: str) -> str:
-        made = _first(tried, value)
-        return (other(value) if made is None else made)[: limits.length]
-
-    return OverText(masked)
+    return ByTemplate(templates(rule, "/", "templates"), tools, limits, other)
 
 
 def _url(rule: Rule, tools: Tools, limits: Limits) -> Function:
     """The rule's `templates`; of other URLs only the scheme stays: no host, login or query."""
-    tried = maskers(templates(rule, "/?#&@", "templates"), tools)
     token = tools.pseudonyms.function("token")
 
-    def masked(value: str) -> str:
-        made = _first(tried, value)
-        if made is None and value:
-            try:
-                scheme = urlsplit(value).scheme
-            except ValueError:
-                scheme = ""
-            made = f"{scheme or 'https'}://{HOST}/{token(value)}"
-        return (made or value)[: limits.length]
+    def other(value: str) -> str:
+        if not value:
+            return value
+        try:
+            scheme = urlsplit(value).scheme
+        except ValueError:
+            scheme = ""
+        return f"{scheme or 'https'}://{HOST}/{token(value)}"
 
-    return OverText(masked)
+    return ByTemplate(templates(rule, "/?#&@", "templates"), tools, limits, other)
 
 
 def _truncate(rule: Rule, tools: Tools, limits: Limits) -> Function:

@@ -144,7 +144,12 @@ class Vectors(Together):
 
     def _rows(self, vectors: Sequence[Any]) -> NDArray[np.float32]:
         """Vectors of one length."""
-        made = self._change(np.array(vectors, dtype=np.float64))
+        return self.matrix(np.array(vectors, dtype=np.float64).clip(-LARGEST, LARGEST))
+
+    def matrix(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
+        """The same of the rows of a matrix. Numbers are float32, however they were written: the
+        same vector becomes the same one in every store."""
+        made = self._change(vectors.astype(np.float32).astype(np.float64))
         return np.clip(made, -LARGEST, LARGEST).astype(np.float32)
 
     def _lists(self, vectors: Sequence[Any]) -> list[Any]:

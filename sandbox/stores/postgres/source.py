@@ -222,13 +222,14 @@ class PostgresSource:
         return json.dumps(record).encode()
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
-        expressions, texts = mask.columns(dataset), mask.texts(dataset)
+        expressions, bulk = mask.columns(dataset), mask.bulk(dataset)
+        texts = {} if bulk else mask.texts(dataset)
         columns = [field.name for field in dataset.fields if not field.generated]
         text = bool(texts) or bool(dataset.options.get("text"))
         chosen = cut.token.chosen.get(dataset.name, WHOLE)
         where = _both(mask.where(dataset), chosen.where)
         query = self._query(dataset, columns, expressions, where, text)
-        change = copytext.changer(columns, texts) if texts else mask.bulk(dataset)
+        change = copytext.changer(columns, texts) if texts else bulk
         with self._worker(cut, {**chosen.settings, **mask.settings}) as connection:
             chosen.give(connection)
             try:

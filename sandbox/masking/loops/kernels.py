@@ -25,7 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 LANES = 16  # messages that are hashed side by side: the compiler makes vector instructions of them
 LONGEST = 1024  # bytes of a value; longer ones are left to Python
 DROPPED, OTHER = 0, 255  # in a table of bytes: removed from the message; makes the value SLOW
-KEPT, SLOW = -1, -2  # instead of a size: the field stays as it is; Python makes the pseudonym
+# Instead of a size: the field stays, as it is NULL or empty; Python makes it; it becomes NULL.
+KEPT, SLOW, NULLED = -1, -2, -3
 # Steps of a form, as (step, first, count, modulus, least, width); see `bulk.py`.
 LITERAL, HEX, NUMBER, WORD, CUT = range(5)
 DOTLESS = tuple(np.frombuffer(end, dtype=np.uint8) for end in GMAIL)
@@ -318,10 +319,14 @@ def assembled(
         for column in range(starts.shape[1]):
             start, size, source = starts[row, column], sizes[row, column], data
             slot = slots[column]
-            if slot >= 0 and size > 0:  # NULL and the empty text stay
-                if lengths[slot, row] < 0:
+            if slot >= 0:
+                length = lengths[slot, row]
+                if length == SLOW or (length == KEPT and size > 0):
                     return -1
-                start, size, source = places[slot, row], lengths[slot, row], made
+                if length == NULLED:
+                    size = -1
+                elif length != KEPT:
+                    start, size, source = places[slot, row], length, made
             for k in range(4):
                 into[at + k] = (size >> (24 - 8 * k)) & 0xFF
             at += 4
@@ -332,6 +337,23 @@ def assembled(
     rest = len(data) - end
     into[at : at + rest] = data[end:]
     return at + rest
+
+
+@compiled
+def prefixed(data: Array, sizes: Array, mark: Array) -> Array:
+    """Texts of these sizes, one behind the other, each with the mark before it."""
+    if len(mark) == 0:
+        return data
+    into = np.empty(len(data) + len(sizes) * len(mark), np.uint8)
+    at = place = 0
+    for row in range(len(sizes)):
+        for k in range(len(mark)):
+            into[at + k] = mark[k]
+        at += len(mark)
+        for k in range(sizes[row]):
+            into[at + k] = data[place + k]
+        at, place = at + sizes[row], place + sizes[row]
+    return into
 
 
 @compiled

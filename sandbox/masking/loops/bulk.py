@@ -1,8 +1,10 @@
-"""Pseudonyms of a large table's columns, made over many rows of binary COPY at once.
+"""A large table's columns masked over many rows of binary COPY at once.
 
-The third way to the same result: the server needs 1.5 to 2 us for a value, Python about one and
-holds the interpreter's lock; the compiled loops of `kernels.py` need 0.4 us and hold nothing. They
-take values in ASCII. All others are given to the Python route, one by one.
+Pseudonyms: the third way to the same result. The server needs 1.5 to 2 us for a value, Python about
+one and holds the interpreter's lock; the compiled loops of `kernels.py` need 0.4 us and hold
+nothing. They take values in ASCII. All others are given to the Python route, one by one.
+
+Other columns are given to their rules as texts or vectors, all of a piece at once.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 
 from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
-from sandbox.masking import kernels
+from sandbox.masking.loops import kernels
+from sandbox.masking.loops import PREFIXES, VECTOR
+from sandbox.masking.loops.spans import InLoops
 from sandbox.masking.pseudonyms import (
     FROM_LISTS,
     HOST,
@@ -51,6 +55,16 @@ class Column(NamedTuple):
     place: int
 
 
+class Other(NamedTuple):
+    """A column that no form is for: where it stands in a row, its type, and a function over the
+    texts of many rows, or over vectors as the rows of a matrix; `loops`: the same over bytes."""
+
+    place: int
+    type: str
+    function: Callable[[Any], Any]
+    loops: InLoops | None = None
+
+
 def ready() -> None:
     """Compile every loop now, unless that was done before: about 9 s, once for a checkout."""
     column = Column(domain="email", limits=Limits(), place=0)
@@ -61,17 +75,27 @@ def ready() -> None:
 class Bulk:
     """The columns of one table. Shared by threads."""
 
-    def __init__(self, columns: Mapping[str, Column], pseudonyms: Pseudonyms, width: int) -> None:
-        """`width`: fields in a row."""
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        pseudonyms: Pseudonyms,
+        width: int,
+        others: Sequence[Other] = (),
+    ) -> None:
+        """`width`: fields in a row; `others`: in their order, after the pseudonyms."""
+        self._others = tuple(others)
         self.columns = tuple(columns)
         self._columns, self._width = tuple(columns.values()), width
-        self._slow = [pseudonyms.maker(one.domain, one.limits) for one in self._columns]
+        self._slow = [
+            pseudonyms.function(one.domain, one.limits, recorded=False) for one in self._columns
+        ]
         self._forms = [form(one.domain, one.limits) for one in self._columns]
         self._keys = [padded_key(pseudonyms.domain_key(one.domain)) for one in self._columns]
         self._meant = [meant(one.domain, one.limits) for one in self._columns]
-        self._places = np.array([one.place for one in self._columns])
+        self._places = np.array([one.place for one in self._columns], dtype=np.int64)
         self._slots = np.full(width, -1, dtype=np.int64)
-        self._slots[self._places] = range(len(self._columns))
+        for slot, one in enumerate((*self._columns, *self._others)):
+            self._slots[one.place] = slot
 
     def change(self, messages: Sequence[Any], seen: Callable[[bytes], None] | None = None) -> bytes:
         """The rows with these columns masked; `seen` is given the originals, as lines with a field
@@ -109,31 +133,94 @@ class Bulk:
         return into[: kernels.gathered(data, starts, sizes, self._places, into)].tobytes()
 
     def _made(self, data: Array, starts: Array, sizes: Array) -> tuple[Array, Array, Array]:
-        """The pseudonyms of all columns, behind one another; where, and how long, by column."""
-        rows = len(starts)
-        places = np.zeros((len(self._columns), rows), dtype=np.int64)
-        lengths = np.empty_like(places)
+        """What all columns become, one behind the other; where, and how long, by column."""
+        places = np.zeros((len(self._columns) + len(self._others), len(starts)), dtype=np.int64)
+        lengths = np.full_like(places, kernels.KEPT)
         made: list[Array] = []
         behind = 0
-        for slot, column in enumerate(self._columns):
-            one, dotless = self._forms[slot], column.domain == "email" and not column.limits.exact
-            into = np.empty(rows * one.longest, dtype=np.uint8)
-            # Of columns of a wider array the compiler would make each loop once more.
-            at, size = (np.ascontiguousarray(grid[:, column.place]) for grid in (starts, sizes))
-            end = kernels.pseudonyms(
-                data, at, size, self._meant[slot], dotless, self._keys[slot], one.steps,
-                one.texts, one.words, into, places[slot], lengths[slot]
-            )  # fmt: skip
+        # Of columns of a wider array the compiler would make each loop once more.
+        for slot, one in enumerate((*self._columns, *self._others)):
+            at, size = (np.ascontiguousarray(grid[:, one.place]) for grid in (starts, sizes))
+            if isinstance(one, Column):
+                parts = self._pseudonyms(slot, data, at, size, places[slot], lengths[slot])
+            elif one.type == VECTOR:
+                parts = _vectors(one, data, at, size, places[slot], lengths[slot])
+            else:
+                parts = _texts(one, data, at, size, places[slot], lengths[slot])
             places[slot] += behind
-            made.append(into[:end])
-            behind += end
-            for row in np.flatnonzero(lengths[slot] == kernels.SLOW).tolist():
-                value = data[at[row] : at[row] + size[row]].tobytes().decode()
-                text = np.frombuffer(self._slow[slot](value).encode(), dtype=np.uint8)
-                places[slot, row], lengths[slot, row] = behind, len(text)
-                made.append(text)
-                behind += len(text)
+            behind += sum(map(len, parts))
+            made += parts
         return np.concatenate(made), places, lengths
+
+    def _pseudonyms(
+        self, slot: int, data: Array, at: Array, size: Array, places: Array, lengths: Array
+    ) -> list[Array]:
+        one, column = self._forms[slot], self._columns[slot]
+        dotless = column.domain == "email" and not column.limits.exact
+        into = np.empty(len(at) * one.longest, dtype=np.uint8)
+        end = kernels.pseudonyms(
+            data, at, size, self._meant[slot], dotless, self._keys[slot], one.steps,
+            one.texts, one.words, into, places, lengths
+        )  # fmt: skip
+        made = [into[:end]]
+        for row in np.flatnonzero(lengths == kernels.SLOW).tolist():
+            value = data[at[row] : at[row] + size[row]].tobytes().decode()
+            text = np.frombuffer(self._slow[slot](value).encode(), dtype=np.uint8)
+            places[row], lengths[row] = end, len(text)
+            made.append(text)
+            end += len(text)
+        return made
+
+
+def _texts(
+    one: Other, data: Array, at: Array, size: Array, places: Array, lengths: Array
+) -> list[Array]:
+    mark = PREFIXES.get(one.type, b"")
+    rows = np.flatnonzero(size >= len(mark))
+    if mark and (data[at[rows]] != mark[0]).any():
+        raise SandboxError(f"the server writes {one.type} in a form that is not known")
+    starts, ends = at[rows] + len(mark), at[rows] + size[rows]
+    if one.loops is None:
+        hard, made, end = np.arange(len(rows)), [], 0
+    else:
+        masked = one.loops.masked(data, starts, ends)
+        joined = kernels.prefixed(masked.data, masked.sizes, np.frombuffer(mark, dtype=np.uint8))
+        made, end = [joined], len(joined)
+        lengths[rows] = masked.sizes + len(mark)
+        places[rows] = np.cumsum(lengths[rows]) - lengths[rows]
+        hard = np.flatnonzero(masked.hard)
+    if len(hard):
+        slow = one.function if one.loops is None else one.loops.slow
+        values = [data[a:b].tobytes().decode() for a, b in zip(starts[hard], ends[hard])]
+        texts = [None if text is None else mark + text.encode() for text in slow(values)]
+        found = b"".join([text for text in texts if text is not None])
+        if b"\0" in found:
+            raise SandboxError("a masked value holds a NUL, which no text in PostgreSQL can")
+        sizes = np.array([-1 if text is None else len(text) for text in texts], dtype=np.int64)
+        lengths[rows[hard]] = np.where(sizes < 0, kernels.NULLED, sizes)
+        places[rows[hard]] = end + np.cumsum(sizes.clip(0)) - sizes.clip(0)
+        made.append(np.frombuffer(found, dtype=np.uint8))
+    return made
+
+
+def _vectors(
+    one: Other, data: Array, at: Array, size: Array, places: Array, lengths: Array
+) -> list[Array]:
+    """pgvector's binary form: how many numbers and nothing, two bytes each; then float4."""
+    made: list[Array] = []
+    end = 0
+    for length in np.unique(size[size >= 0]).tolist():
+        rows = np.flatnonzero(size == length)
+        held = data[at[rows][:, None] + np.arange(length)]
+        numbers = np.ascontiguousarray(held[:, 4:]).view(">f4").astype(np.float32)
+        if (held[:, :2].copy().view(">u2")[:, 0] != numbers.shape[1]).any():
+            raise SandboxError("the server writes vectors in a form that is not known")
+        held[:, 4:] = one.function(numbers).astype(">f4").view(np.uint8)
+        places[rows] = end + np.arange(len(rows)) * length
+        lengths[rows] = length
+        end += held.size
+        made.append(held.ravel())
+    return made
 
 
 def meant(domain: str, limits: Limits) -> Array:

@@ -1,0 +1,151 @@
+"""JSON masked in compiled loops: the second way to what `trees.Walker.jsons` makes.
+
+Values that rules mask are found in the bytes and replaced there; all others stay as they are
+written, spaces and duplicate names, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sandbox.masking.loops import leaves
+from sandbox.masking.loops.kernels import Array
+from sandbox.masking.loops.latest import ERRORS, Latest, Make
+from sandbox.masking.loops.spans import Finder
+
+if TYPE_CHECKING:
+    from sandbox.masking.trees import Node
+
+ROOM = 1 << 13  # masked values in a window, at first
+MARK = 34  # begins a string
+
+
+class JsonFinder:
+    """JSON by the rules below one node."""
+
+    def __init__(self, root: Node, latest: Latest) -> None:
+        self._nodes: list[Node] = []
+        self._rules = rules(root, self._nodes)
+        self._latest = latest
+        self._numbers = np.array([self._number(node) for node in self._nodes], dtype=np.int64)
+        self._texts = {number: text_finder(node) for number, node in enumerate(self._nodes)}
+
+    def _number(self, node: Node) -> int:
+        if node.late or _kind(node) not in (leaves.MASKED, leaves.DROPPED):
+            return -1
+        assert node.function is not None
+        return self._latest.number(("json", id(node.function)), _written(node.function))
+
+    def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
+        """See `spans.Finder`. Free text comes last: what is beside it is known by then."""
+        found = self._leaves(data, starts, ends, hard)
+        for number, count in enumerate(np.bincount(found[:, 3]).tolist()):
+            self._nodes[number].count += count
+        node = found[:, 3].copy()
+        found[:, 3] = self._numbers[node]
+        late = {int(one): finder for one in np.unique(node) if (finder := self._texts[int(one)])}
+        if not late:
+            return found
+        beside = found[found[:, 3] >= 0]
+        self._latest.take(data, beside)
+        parts = [self._inside(data, found[node == one], late[one], hard) for one in late]
+        found = np.concatenate((beside, *parts))
+        return found[np.argsort(found[:, 1], kind="stable")]
+
+    def _leaves(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
+        """As (text, start, end, node)."""
+        room = ROOM
+        while True:
+            found = np.empty((room, 4), dtype=np.int64)
+            held = leaves.leaves(data, starts, ends, *self._rules, leaves.ESCAPES, hard, found)
+            if held >= 0:
+                return found[:held]
+            room *= 2
+
+    def _inside(self, data: Array, found: Array, finder: Finder, hard: Array) -> Array:
+        """What is found inside strings; what is no string, or escaped, makes its text hard."""
+        starts, ends = found[:, 1] + 1, found[:, 2] - 1
+        odd = np.empty(len(found), dtype=bool)
+        leaves.escaped(data, starts, ends, odd)
+        odd |= data[found[:, 1]] != MARK
+        inner = np.flatnonzero(~odd)
+        unsure = np.zeros(len(inner), dtype=bool)
+        parts = finder.find(data, starts[inner], ends[inner], unsure)
+        odd[inner] |= unsure
+        hard[found[odd, 0]] = True
+        parts[:, 0] = found[inner[parts[:, 0]], 0]
+        return parts
+
+
+def _written(function: Any) -> Make:
+    """A function over values, over how JSON writes them."""
+    from sandbox.masking.trees import parse_json, write_json
+
+    def make(value: bytes) -> bytes:
+        return write_json(function(parse_json(value))).encode("utf-8", ERRORS)
+
+    return make
+
+
+def text_finder(node: Node) -> Finder | None:
+    """Of a rule for free text that has one."""
+    made = node.late and getattr(node.function, "in_loops", None)
+    return made().finder if made else None
+
+
+def rules(root: Node, nodes: list[Node]) -> leaves.Rules:
+    """The tree below `root` as arrays; `nodes` is filled by number."""
+    numbers: dict[int, int] = {}
+
+    def number(node: Node | None) -> int:
+        if node is None:
+            return leaves.NONE
+        if id(node) not in numbers:
+            numbers[id(node)] = len(nodes)
+            nodes.append(node)
+        return numbers[id(node)]
+
+    number(root)
+    firsts, counts, others, items, inner = [], [], [], [], []
+    names, cuts = b"", [0]
+    at = 0
+    while at < len(nodes):
+        node = nodes[at]
+        firsts.append(len(inner))
+        counts.append(len(node.children))
+        for name, child in node.children.items():
+            inner.append(number(child))
+            names += name.encode("utf-8", ERRORS)
+            cuts.append(len(names))
+        others.append(number(node.any or node.deep))
+        items.append(number(node.items))
+        at += 1
+    kinds = [_kind(node) for node in nodes]
+    for node in nodes:
+        if node.deep is not None and node.deep.keep:
+            kinds[numbers[id(node.deep)]] = leaves.WHOLE
+    ints = (np.array(one, dtype=np.int64) for one in (kinds, firsts, counts, others, items))
+    return leaves.Rules(
+        *ints,
+        names=np.frombuffer(names + b"\0", dtype=np.uint8),
+        cuts=np.array(cuts, dtype=np.int64),
+        nodes=np.array(inner or [0], dtype=np.int64),
+    )
+
+
+def _kind(node: Node) -> int:
+    """See `trees.Walker._any`: what is not said here in one word is left to it."""
+    whole = node.deep is not None and not node.children
+    rule: Any = node.rule
+    if node.vector or node.subject or (rule is not None and rule.strategy.startswith("python:")):
+        return leaves.HARD
+    if node.function is not None:
+        if whole or (node.late and text_finder(node) is None):
+            return leaves.HARD
+        return leaves.DROPPED if node.drops else leaves.MASKED
+    if whole:
+        assert node.deep is not None
+        return leaves.WHOLE if node.deep.keep else leaves.HARD
+    return leaves.KEPT if node.keep else leaves.INNER

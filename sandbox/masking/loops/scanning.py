@@ -1,0 +1,454 @@
+"""Compiled loops that look through texts for known values and for what is shaped like an address or
+a number: what `known.Index.find_in` and `strategies.texts.shaped` find, without Python's lock.
+
+A text with decimal digits of other scripts is told as hard and left to Python, and so are IPv6
+addresses: both are rare, and regular expressions say them better.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sandbox.masking.known import GRAM
+from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.masking.tokens import LONGEST_GAP, UNSPACED
+
+KNOWN, FIGURES, EMAIL, PHONE, IP = range(5)  # what a candidate is
+EASY, HARD, COLONS = range(3)  # what a text is; COLONS: there may be IPv6 addresses
+LOCAL = 256  # characters before an `@`
+NUL = np.uint64(0)
+_LOCALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
+# Classes of characters in ASCII, as bits.
+DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST, IN_PHONE = 1, 2, 4, 8, 16, 32
+
+
+def _classes() -> Array:
+    made = np.zeros(128, dtype=np.uint8)
+    for code in range(128):
+        char = chr(code)
+        made[code] = (
+            DIGIT * char.isdecimal()
+            | HEXADECIMAL * (char in "0123456789abcdefABCDEF")
+            | LETTER * char.isalpha()
+            | IN_LOCAL * (char in _LOCALS)
+            | IN_HOST * (char.isalnum() or char == "-")
+            | IN_PHONE * (char in "0123456789 ().-")
+        )
+    return made
+
+
+CLASSES = _classes()
+
+
+@compiled
+def decoded(
+    data: Array, starts: Array, ends: Array, codes: Array, places: Array, begins: Array
+) -> None:
+    """The characters of texts in UTF-8, and where each begins in the bytes. `begins`: where each
+    text begins in the characters, and the end of the last."""
+    count = 0
+    for text in range(len(starts)):
+        begins[text] = count
+        at = starts[text]
+        while at < ends[text]:
+            places[count] = at
+            lead = np.uint32(data[at])
+            size = 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            code = lead if size == 1 else lead & (0xFF >> (size + 1))
+            for k in range(at + 1, at + size):
+                code = code << 6 | data[k] & 0x3F
+            codes[count] = code
+            at += size
+            count += 1
+    begins[len(starts)] = count
+
+
+@compiled
+def _mixed(total: Any) -> Any:
+    total = (total ^ (total >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+    return total ^ (total >> np.uint64(29))
+
+
+@compiled
+def _characters(codes: Array, start: int, end: int, keys: Array, base: Any) -> Any:
+    """See `tokens.characters`."""
+    total, power = np.uint64(0), np.uint64(1)
+    for at in range(start, end):
+        total += keys[codes[at]] * power
+        power *= base
+    return _mixed(total)
+
+
+@compiled
+def _shift(words: Array) -> Any:
+    """What is left of a fingerprint that tells a word of a filter."""
+    shift = np.uint64(64)
+    size = len(words)
+    while size > 1:
+        size >>= 1
+        shift -= np.uint64(1)
+    return shift
+
+
+@compiled
+def _one_bit(words: Array, shift: Any, print_: Any) -> bool:
+    """Whether it may be in a `prints.Bits` of one bit."""
+    word = words[np.int64(print_ >> shift)]
+    return (word >> (print_ & np.uint64(63))) & np.uint64(1) != NUL
+
+
+@compiled
+def _three_bits(words: Array, shift: Any, print_: Any) -> bool:
+    """Whether it may be in a `prints.Bits` of three bits in one word; one of no words has all."""
+    if len(words) == 0:
+        return True
+    one, low = np.uint64(1), np.uint64(63)
+    bits = one << (print_ & low)
+    bits |= one << ((print_ >> np.uint64(6)) & low)
+    bits |= one << ((print_ >> np.uint64(12)) & low)
+    return words[np.int64(print_ >> shift)] & bits == bits
+
+
+@compiled
+def _is(codes: Array, at: int, end: int, classes: Array, wanted: int) -> bool:
+    return at < end and codes[at] < 128 and classes[codes[at]] & wanted != 0
+
+
+@compiled
+def _email(codes: Array, begin: int, at: int, end: int, classes: Array) -> tuple[int, int]:
+    """Of an `@` at `at`: where the address starts and ends, or an empty one."""
+    stop = at + 1
+    while _is(codes, stop, end, classes, IN_HOST):
+        stop += 1
+    labels = 0
+    while (
+        stop > at + 1
+        and stop < end
+        and codes[stop] == 46
+        and _is(codes, stop + 1, end, classes, IN_HOST)
+    ):
+        stop += 2
+        labels += 1
+        while _is(codes, stop, end, classes, IN_HOST):
+            stop += 1
+    start = at
+    while start > begin and at - start < LOCAL and _is(codes, start - 1, at, classes, IN_LOCAL):
+        start -= 1
+    return (start, stop) if labels and start < at else (at, at)
+
+
+@compiled
+def _figures_to(codes: Array, at: int, end: int, classes: Array, low: int, high: int) -> int:
+    """Where so many characters of a telephone number, `low` to `high`, and one more digit end; the
+    longest. 0 for none."""
+    most = 0
+    while most < high and _is(codes, at + most, end, classes, IN_PHONE):
+        most += 1
+    while most >= low:
+        if _is(codes, at + most, end, classes, DIGIT):
+            return at + most + 1
+        most -= 1
+    return 0
+
+
+@compiled
+def _simple_to(
+    codes: Array, at: int, end: int, classes: Array, dots: bool, low: int, high: int
+) -> int:
+    """The same of digits, spaces and hyphens; with `dots` full stops, too."""
+    most = 0
+    while most < high and at + most < end:
+        code = codes[at + most]
+        if not (48 <= code <= 57 or code == 32 or code == 45 or (dots and code == 46)):
+            break
+        most += 1
+    while most >= low:
+        if _is(codes, at + most, end, classes, DIGIT):
+            return at + most + 1
+        most -= 1
+    return 0
+
+
+@compiled
+def _phone(codes: Array, begin: int, at: int, end: int, classes: Array) -> int:
+    """Where a telephone number ends that begins here, or 0."""
+    code = codes[at]
+    if code == 43:
+        if not _is(codes, at + 1, end, classes, DIGIT):
+            return 0
+        return _figures_to(codes, at + 2, end, classes, 6, 17)
+    digits = at + 1
+    while _is(codes, digits, end, classes, DIGIT):
+        digits += 1
+    count = digits - at - 1
+    if code == 40:
+        if not 2 <= count <= 4 or digits >= end or codes[digits] != 41:
+            return 0
+        digits += 1
+        if digits < end and codes[digits] == 32:
+            digits += 1
+        if not _is(codes, digits, end, classes, DIGIT):
+            return 0
+        return _simple_to(codes, digits + 1, end, classes, True, 4, 12)
+    before = np.uint32(0) if at == begin else codes[at - 1]
+    if before == 46 or before == 58 or before == 45:
+        return 0
+    if at > begin and _is(codes, at - 1, end, classes, DIGIT | LETTER):
+        return 0
+    if not 1 <= count <= 4 or digits >= end or (codes[digits] != 32 and codes[digits] != 45):
+        return 0
+    if not _is(codes, digits + 1, end, classes, DIGIT):
+        return 0
+    return _simple_to(codes, digits + 2, end, classes, False, 4, 12)
+
+
+@compiled
+def _starts_alone(codes: Array, begin: int, at: int, end: int, classes: Array) -> bool:
+    """Whether no letter or digit, full stop or colon stands before."""
+    if at == begin:
+        return True
+    before = codes[at - 1]
+    return not (before == 46 or before == 58 or _is(codes, at - 1, end, classes, DIGIT | LETTER))
+
+
+@compiled
+def _ipv4(codes: Array, at: int, end: int, classes: Array) -> tuple[int, bool]:
+    """Where four numbers with full stops between end (0: there are none), and whether each fits."""
+    fits = True
+    for part in range(4):
+        value = size = 0
+        while size < 3 and _is(codes, at, end, classes, DIGIT):
+            value = value * 10 + np.int64(codes[at]) - 48
+            at += 1
+            size += 1
+        if not size:
+            return 0, False
+        fits = fits and value < 256
+        if part < 3:
+            if at >= end or codes[at] != 46:
+                return 0, False
+            at += 1
+    if _is(codes, at, end, classes, DIGIT | LETTER):
+        return 0, False
+    if at < end and codes[at] == 46 and _is(codes, at + 1, end, classes, DIGIT):
+        return 0, False
+    return at, fits
+
+
+@compiled
+def _may_be_ipv6(codes: Array, at: int, end: int, classes: Array) -> bool:
+    """Whether two groups with colons behind begin here."""
+    for _ in range(2):
+        size = 0
+        while size < 4 and _is(codes, at, end, classes, HEXADECIMAL):
+            at += 1
+            size += 1
+        if not size or at >= end or codes[at] != 58:
+            return False
+        at += 1
+    return True
+
+
+@compiled
+def candidates(
+    codes: Array, begins: Array, keys: Array, kinds: Array, decimals: Array, classes: Array,
+    base: Any, firsts: Array, counts: Array, grams: Array, sizes: Array, known: Array,
+    states: Array, found: Array, prints: Array
+) -> int:  # fmt: skip
+    """What may be a known value, and what has the shape of one, text by text. How many; -1 when
+    `found` is full.
+
+    `begins`: where each text begins, and the end of the last. `keys`, `kinds`, `decimals`: by code
+    point. `firsts`, `grams`, `known`: the index's filters; `counts`: how many words its values
+    have, and `sizes`: how many characters those in running text, ascending. `states`: by text, told.
+    `found`: (text, start, end, what); `prints`: the value's fingerprint, for FIGURES then as it is
+    written, from there and from one character before.
+    """
+    first_shift, gram_shift, known_shift = _shift(firsts), _shift(grams), _shift(known)
+    longest = 0
+    for text in range(len(begins) - 1):
+        longest = max(longest, begins[text + 1] - begins[text])
+    starts, ends = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
+    words = np.empty(longest + 1, np.uint64)
+    room = len(found)
+    most = counts[-1] if len(counts) else 0
+    held = 0
+    for text in range(len(begins) - 1):
+        begin, end = begins[text], begins[text + 1]
+        states[text] = EASY
+        before = held
+        # --- words, and what is shaped
+        total = 0
+        phones = ips = begin
+        at = begin
+        unspaced = False
+        while at < end:
+            kind = kinds[codes[at]]
+            start = at
+            if kind == 0:
+                at += 1
+                continue
+            unspaced = unspaced or kind == UNSPACED
+            sum_, power = np.uint64(0), np.uint64(1)
+            while at < end and kinds[codes[at]] == kind:
+                code = codes[at]
+                if code > 127 and decimals[code]:
+                    states[text] = HARD
+                sum_ += keys[code] * power
+                power *= base
+                at += 1
+            starts[total], ends[total], words[total] = start, at, _mixed(sum_)
+            total += 1
+        # --- sequences of words
+        for one in range(total):
+            if most == 0 or not _one_bit(firsts, first_shift, words[one]):
+                continue
+            sequence, power = np.uint64(0), np.uint64(1)
+            number = 0
+            figures = True
+            for other in range(one, min(one + most, total)):
+                if other > one:
+                    if starts[other] - ends[other - 1] > LONGEST_GAP:
+                        break
+                    apart = False
+                    for k in range(ends[other - 1], starts[other]):
+                        apart = apart or codes[k] < 32 or codes[k] == 127
+                    if apart:
+                        break
+                sequence += words[other] * power
+                power *= base
+                if figures:
+                    for k in range(starts[other], ends[other]):
+                        figures = figures and 48 <= codes[k] <= 57
+                if counts[number] != other - one + 1:
+                    continue
+                number += 1
+                if not _three_bits(known, known_shift, sequence):
+                    continue
+                if held == room:
+                    return -1
+                first, last = starts[one], ends[other]
+                prints[held, 0] = sequence
+                found[held, 0], found[held, 2], found[held, 3] = text, last, KNOWN
+                if figures:
+                    found[held, 3] = FIGURES
+                    prints[held, 1] = _characters(codes, first, last, keys, base)
+                    earlier = first - 1 if first > begin else first
+                    prints[held, 2] = _characters(codes, earlier, last, keys, base)
+                if first > begin and codes[first - 1] == 43:
+                    first -= 1
+                found[held, 1] = first
+                held += 1
+        # --- values in running text
+        if unspaced and len(sizes):
+            for at in range(begin, end - 1):
+                if kinds[codes[at]] == 0:
+                    continue
+                near = kinds[codes[at]] == UNSPACED or kinds[codes[at + 1]] == UNSPACED
+                if not near and not (at + 2 < end and kinds[codes[at + 2]] == UNSPACED):
+                    continue
+                sum_, power = np.uint64(0), np.uint64(1)
+                number = 0
+                for size in range(1, min(sizes[-1], end - at) + 1):
+                    sum_ += keys[codes[at + size - 1]] * power
+                    power *= base
+                    print_ = _mixed(sum_)
+                    if size == GRAM and not _one_bit(grams, gram_shift, print_):
+                        break
+                    if number == len(sizes) or sizes[number] != size:
+                        continue
+                    number += 1
+                    if size < GRAM and not _one_bit(grams, gram_shift, print_):
+                        continue
+                    if not _three_bits(known, known_shift, print_):
+                        continue
+                    if held == room:
+                        return -1
+                    prints[held, 0] = print_
+                    found[held, 0], found[held, 1] = text, at
+                    found[held, 2], found[held, 3] = at + size, KNOWN
+                    held += 1
+        # --- what has a shape
+        for at in range(begin, end):
+            code = codes[at]
+            if code > 127:
+                continue
+            digit = 48 <= code <= 57
+            start, stop, what = at, at, KNOWN
+            if code == 64:
+                start, stop = _email(codes, begin, at, end, classes)
+                what = EMAIL
+                if stop > start:
+                    if held == room:
+                        return -1
+                    prints[held, 0] = NUL
+                    found[held, 0], found[held, 1] = text, start
+                    found[held, 2], found[held, 3] = stop, what
+                    held += 1
+                continue
+            if (code == 43 or code == 40 or code == 48) and at >= phones:
+                stop = _phone(codes, begin, at, end, classes)
+                if stop:
+                    phones = stop
+                    if held == room:
+                        return -1
+                    prints[held, 0] = NUL
+                    found[held, 0], found[held, 1] = text, at
+                    found[held, 2], found[held, 3] = stop, PHONE
+                    held += 1
+            if (digit or classes[code] & HEXADECIMAL) and _starts_alone(
+                codes, begin, at, end, classes
+            ):
+                if states[text] == EASY and _may_be_ipv6(codes, at, end, classes):
+                    states[text] = COLONS
+                if digit and at >= ips:
+                    stop, fits = _ipv4(codes, at, end, classes)
+                    if stop:
+                        ips = stop
+                        if fits:
+                            if held == room:
+                                return -1
+                            prints[held, 0] = NUL
+                            found[held, 0], found[held, 1] = text, at
+                            found[held, 2], found[held, 3] = stop, IP
+                            held += 1
+        if states[text] == HARD:
+            held = before
+    return held
+
+
+@compiled
+def apart(found: Array, kept: Array) -> int:
+    """`known.apart` of each text: the places of what stays into `kept`, in the order of the text;
+    how many. `found`: (text, start, end, ...), texts ascending."""
+    count = 0
+    first = 0
+    order = np.empty(len(found), np.int64)
+    while first < len(found):
+        last = first
+        while last < len(found) and found[last, 0] == found[first, 0]:
+            place = last  # an insertion sort, as there are few: by start, the longer first
+            while place > first:
+                other = order[place - 1]
+                later = found[other, 1] > found[last, 1]
+                same = found[other, 1] == found[last, 1]
+                if not (later or (same and found[other, 2] < found[last, 2])):
+                    break
+                order[place] = other
+                place -= 1
+            order[place] = last
+            last += 1
+        begun = count
+        for place in range(first, last):
+            one = order[place]
+            if count == begun or found[one, 1] >= found[kept[count - 1], 2]:
+                kept[count] = one
+                count += 1
+            else:
+                former = kept[count - 1]
+                if found[one, 2] - found[one, 1] > found[former, 2] - found[former, 1]:
+                    kept[count - 1] = one
+        first = last
+    return count

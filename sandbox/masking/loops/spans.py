@@ -1,0 +1,133 @@
+"""Many texts masked in compiled loops: their personal parts are found, made, and put in their place.
+
+A finder tells spans: parts of texts, each with the number of what makes its pseudonym. What is made
+is remembered by `latest.Latest`, and only what is met for the first time goes through Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.masking.loops.latest import ERRORS, Latest
+
+WINDOW = 1 << 17  # bytes that are looked at together
+Slow = Callable[[Sequence[str]], Sequence[str | None]]
+
+
+class Finder(Protocol):
+    def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
+        """Spans of the texts that stand there in the bytes, as (text, start, end, number), in their
+        order and none inside another. `hard`: by text, set where only Python can tell."""
+        ...
+
+
+class Masked(NamedTuple):
+    """Texts one behind the other: their bytes, how many each has, and how many characters. A hard
+    one is yet to be masked."""
+
+    data: Array
+    sizes: Array
+    characters: Array
+    hard: Array
+
+
+class InLoops:
+    """A rule over texts. `slow`: the same rule in Python; `length`: the most characters of a result,
+    longer ones are left to it. Shared by threads."""
+
+    def __init__(
+        self, finder: Finder, latest: Latest, slow: Slow, *, length: int | None = None
+    ) -> None:
+        self.finder, self.slow = finder, slow
+        self._latest, self._length = latest, length
+
+    def texts(self, values: Sequence[str]) -> list[str | None]:
+        """Each text masked."""
+        raw = "".join(values).encode("utf-8", ERRORS)
+        data = np.frombuffer(raw, dtype=np.uint8)
+        lengths = np.fromiter(map(len, values), np.int64, len(values))
+        begins = np.empty(len(values) + 1, dtype=np.int64)
+        begun(data, lengths, begins)
+        made = self.masked(data, begins[:-1], begins[1:])
+        joined = made.data.tobytes().decode("utf-8", ERRORS)
+        cuts = [0, *np.cumsum(made.characters).tolist()]
+        out: list[str | None] = [joined[start:end] for start, end in pairwise(cuts)]
+        hard = np.flatnonzero(made.hard).tolist()
+        if hard:
+            for place, text in zip(hard, self.slow([values[place] for place in hard]), strict=True):
+                out[place] = text
+        return out
+
+    def masked(self, data: Array, starts: Array, ends: Array) -> Masked:
+        """The texts that stand there in the bytes, in ascending order."""
+        cuts = np.searchsorted(
+            np.cumsum(ends - starts), np.arange(WINDOW, int((ends - starts).sum()), WINDOW)
+        )
+        edges = np.unique(np.concatenate(([0], cuts, [len(starts)]))).tolist()
+        parts = [self._window(data, starts[a:b], ends[a:b]) for a, b in pairwise(edges)]
+        if not parts:
+            parts = [self._window(data, starts, ends)]
+        return Masked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _window(self, data: Array, starts: Array, ends: Array) -> Masked:
+        hard = np.zeros(len(starts), dtype=bool)
+        found = self.finder.find(data, starts, ends, hard)
+        if hard.any():
+            found = found[~hard[found[:, 0]]]
+        made, places, sizes = self._latest.take(data, found)
+        into = np.empty(int((ends - starts).sum() + sizes.sum()), dtype=np.uint8)
+        bytes_, characters = np.empty((2, len(starts)), dtype=np.int64)
+        size = spliced(data, starts, ends, found, made, places, sizes, into, bytes_, characters)
+        if self._length is not None:
+            hard |= characters > self._length
+        return Masked(into[:size], bytes_, characters, hard)
+
+
+@compiled
+def begun(data: Array, lengths: Array, begins: Array) -> None:
+    """Where each text begins in the bytes, by how many characters they have, and where the last one
+    ends."""
+    at = 0
+    for text in range(len(lengths)):
+        begins[text] = at
+        for _ in range(lengths[text]):
+            at += 1
+            while at < len(data) and data[at] & 0xC0 == 0x80:
+                at += 1
+    begins[len(lengths)] = at
+
+
+@compiled
+def spliced(
+    data: Array, starts: Array, ends: Array, found: Array, made: Array, places: Array, sizes: Array,
+    into: Array, bytes_: Array, characters: Array
+) -> int:  # fmt: skip
+    """The texts with what was made in place of their spans, one behind the other; how many bytes.
+    `places`, `sizes`: in `made`, by span; `bytes_`, `characters`: how many each text has then."""
+    at = one = 0
+    for text in range(len(starts)):
+        begin, place, count = at, starts[text], 0
+        while True:
+            here = one < len(found) and found[one, 0] == text
+            stop = found[one, 1] if here else ends[text]
+            for k in range(place, stop):
+                byte = data[k]
+                into[at] = byte
+                count += (byte & 0xC0) != 0x80
+                at += 1
+            if not here:
+                break
+            for k in range(places[one], places[one] + sizes[one]):
+                byte = made[k]
+                into[at] = byte
+                count += (byte & 0xC0) != 0x80
+                at += 1
+            place = found[one, 2]
+            one += 1
+        bytes_[text], characters[text] = at - begin, count
+    return at

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sandbox.masking.prints import Array, Bits, Marks, Prints
+from sandbox.masking.prints import Array, Bits, Level, Marks, Prints
 from sandbox.masking.tokens import (
     CJK,
     LONGEST_GAP,
@@ -98,7 +98,7 @@ class Index:
         self._exact = Prints()
         self._overflow: Bits | None = None
         self._any = Bits(28, bits=3)  # what is in the overflow with any mark
-        self._firsts = Bits(27)  # first words: most words of a text are none
+        self._firsts = Bits(25)  # first words: most words of a text are none
         self._grams = Bits(25)  # first characters of values that stand in running text
         self._begun: dict[str, tuple[int, ...]] = {}  # see `_begins`
         self._counts: tuple[int, ...] = ()  # how many words values have
@@ -268,6 +268,10 @@ class Index:
             sizes=np.array(self._lengths, dtype=np.int64),
             known=known,
         )
+
+    def levels(self) -> Sequence[Level] | None:
+        """All that is known, if it is known exactly."""
+        return self._exact.levels() if self._overflow is None else None
 
     def _marks_of(self, print_: int) -> int:
         if self._overflow is not None:

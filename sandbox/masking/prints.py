@@ -102,6 +102,11 @@ class Prints:
         self._settle()
         return self._any.words
 
+    def levels(self) -> tuple[Level, ...]:
+        """All that was added so far."""
+        self._settle()
+        return self._levels
+
     def marks(self, prints: Array) -> Array:
         """The marks of each."""
         self._settle()

@@ -340,6 +340,33 @@ def assembled(
 
 
 @compiled
+def vectors(data: Array, places: Array, into: Array) -> bool:
+    """pgvector's binary form, into the rows of a matrix of float32 as its bytes: how many numbers
+    and nothing, two bytes each; then float4, big-endian. Whether it is that."""
+    size = into.shape[1]
+    for row in range(len(places)):
+        at = places[row]
+        if (np.int64(data[at]) << 8 | np.int64(data[at + 1])) * 4 != size:
+            return False
+        for k in range(0, size, 4):
+            for byte in range(4):
+                into[row, k + byte] = data[at + 4 + k + 3 - byte]
+    return True
+
+
+@compiled
+def written_vectors(data: Array, places: Array, made: Array, into: Array) -> None:
+    """The reverse: each with the head of the vector whose place it takes."""
+    size = made.shape[1]
+    for row in range(len(places)):
+        for k in range(4):
+            into[row, k] = data[places[row] + k]
+        for k in range(0, size, 4):
+            for byte in range(4):
+                into[row, 4 + k + 3 - byte] = made[row, k + byte]
+
+
+@compiled
 def prefixed(data: Array, sizes: Array, mark: Array) -> Array:
     """Texts of these sizes, one behind the other, each with the mark before it."""
     if len(mark) == 0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sandbox.masking.loops.kernels import Array, compiled
 
-SLOTS = 1 << 17
+SLOTS = 1 << 18
 MOST = SLOTS // 2  # pseudonyms; then it begins anew
 ARENA = 1 << 22  # bytes of pseudonyms; the same
 ERRORS = "surrogatepass"  # what JSON may hold, and UTF-8 may not
@@ -76,27 +76,33 @@ class Latest:
         _, first = np.unique(prints[missing], return_index=True)
         while 2 * (self._count + len(first)) > len(self._held.prints):
             self._grow()
-        for one in missing[np.sort(first)].tolist():
-            _, start, end, number = found[one].tolist()
-            self._add(prints[one], self._makes[number](data[start:end].tobytes()))
+        new = missing[np.sort(first)]
+        made = [
+            self._makes[number](data[start:end].tobytes())
+            for _, start, end, number in found[new].tolist()
+        ]
+        self._add(prints[new], made)
+
+    def _add(self, prints: Array, made: list[bytes]) -> None:
+        joined = np.frombuffer(b"".join(made), dtype=np.uint8)
+        begin, end = self._size, self._size + len(joined)
+        if end > len(self._held.made):
+            larger = np.empty(max(2 * len(self._held.made), end), dtype=np.uint8)
+            larger[:begin] = self._held.made[:begin]
+            self._held = self._held._replace(made=larger)
+        self._held.made[begin:end] = joined
+        lengths = np.fromiter(map(len, made), np.int32, len(made))
+        places = np.cumsum(lengths, dtype=np.int32) - lengths + np.int32(begin)
+        held(prints, places, lengths, *self._held[:3])
+        self._size, self._count = end, self._count + len(made)
 
     def _grow(self) -> None:
         """One text may have more values than are remembered."""
         former = self._held
         prints = np.zeros(2 * len(former.prints), dtype=np.uint64)
         places, sizes = np.empty((2, len(prints)), dtype=np.int32)
-        moved(*former[:3], prints, places, sizes)
+        held(*former[:3], prints, places, sizes)
         self._held = Held(prints, places, sizes, former.made)
-
-    def _add(self, print_: Any, made: bytes) -> None:
-        begin, end = self._size, self._size + len(made)
-        if end > len(self._held.made):
-            larger = np.empty(max(2 * len(self._held.made), end), dtype=np.uint8)
-            larger[:begin] = self._held.made[:begin]
-            self._held = self._held._replace(made=larger)
-        self._held.made[begin:end] = np.frombuffer(made, dtype=np.uint8)
-        held(print_, begin, len(made), *self._held[:3])
-        self._size, self._count = end, self._count + 1
 
 
 def of(made: dict[Any, Any]) -> Latest:
@@ -146,15 +152,11 @@ def looked_up(
 
 
 @compiled
-def held(print_: Any, at: int, size: int, prints: Array, places: Array, sizes: Array) -> None:
-    slot = _slot(print_, prints)
-    prints[slot], places[slot], sizes[slot] = print_, at, size
-
-
-@compiled
-def moved(
-    former: Array, at: Array, size: Array, prints: Array, places: Array, sizes: Array
+def held(
+    print_: Array, at: Array, size: Array, prints: Array, places: Array, sizes: Array
 ) -> None:
-    for one in range(len(former)):
-        if former[one]:
-            held(former[one], at[one], size[one], prints, places, sizes)
+    """What is new is put into the table, where 0 is nothing."""
+    for one in range(len(print_)):
+        if print_[one]:
+            slot = _slot(print_[one], prints)
+            prints[slot], places[slot], sizes[slot] = print_[one], at[one], size[one]

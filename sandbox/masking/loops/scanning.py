@@ -452,3 +452,18 @@ def apart(found: Array, kept: Array) -> int:
                     kept[count - 1] = one
         first = last
     return count
+
+
+@compiled
+def marked(prints: Array, keys: Array, marks: Array, found: Array) -> None:
+    """The marks of each in one level of `prints.Prints` are added to what is found."""
+    for one in range(len(prints)):
+        low, high = 0, len(keys)
+        while low < high:
+            middle = (low + high) // 2
+            if keys[middle] < prints[one]:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(keys) and keys[low] == prints[one]:
+            found[one] |= marks[low]

@@ -43,6 +43,7 @@ class TextFinder:
         ips: Ips,
     ) -> None:
         self._index, self._latest, self._function, self._ips = index, latest, function, ips
+        self._numbers: dict[str, int] = {}
 
     def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
         """See `spans.Finder`. Hard is what has digits of other scripts."""
@@ -60,7 +61,11 @@ class TextFinder:
         return found
 
     def _number(self, domain: str) -> int:
-        return self._latest.number(("text", domain), plain(self._function(domain)))
+        known = self._numbers.get(domain)
+        if known is None:
+            make = plain(self._function(domain))
+            known = self._numbers[domain] = self._latest.number(("text", domain), make)
+        return known
 
     def _found(self, codes: Array, begins: Array, hard: Array) -> Array:
         """In characters."""
@@ -69,10 +74,10 @@ class TextFinder:
         what = found[:, 3].copy()
         named = what <= scanning.FIGURES
         marks = np.zeros(len(found), dtype=np.uint16)
-        marks[named] = self._index.marks(prints[named, 0]) & UNMARKED
+        marks[named] = self._marks(prints[named, 0]) & UNMARKED
         figures = np.flatnonzero((what == scanning.FIGURES) & (marks != 0))
         if len(figures):
-            written = self._index.marks(prints[figures, 1]) | self._index.marks(prints[figures, 2])
+            written = self._marks(prints[figures, 1]) | self._marks(prints[figures, 2])
             marks[figures[written & STRICT == 0]] = 0
         for one in np.unique(marks[named]).tolist():
             if one:
@@ -84,6 +89,16 @@ class TextFinder:
         hard[states == scanning.HARD] = True
         kept = np.empty(len(found), dtype=np.int64)
         return found[kept[: scanning.apart(found, kept)]]
+
+    def _marks(self, prints: Array) -> Array:
+        """See `known.Index.marks`."""
+        levels = self._index.levels()
+        if levels is None:
+            return self._index.marks(prints)
+        marks = np.zeros(len(prints), dtype=np.uint16)
+        for level in levels:
+            scanning.marked(prints, level.keys, level.marks, marks)
+        return marks
 
     def _with_ips(self, found: Array, codes: Array, begins: Array, states: Array) -> Array:
         """With the IPv6 addresses of texts that may have some, which are few."""

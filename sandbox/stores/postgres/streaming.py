@@ -13,7 +13,8 @@ from psycopg.generators import fetch_many
 from sandbox.contract import Rows
 from sandbox.stores.postgres.session import Connection
 
-PIECE = 1 << 20  # bytes
+PIECE = 1 << 19  # bytes
+MOST = 1 << 13  # rows in a piece: libpq's message and Python's of a short row are larger than it
 WOULD_BLOCK = 0
 
 
@@ -35,9 +36,9 @@ def pieces(
             if got > 0:
                 held.append(data)
                 got_bytes += got
-                if got_bytes >= size:
-                    yield len(held), joined(held)
+                if got_bytes >= size or len(held) == MOST:
                     told += len(held)
+                    yield len(held), joined(held)
                     held, got_bytes = [], 0
             elif got == WOULD_BLOCK:
                 select.select([connection.fileno()], [], [])

@@ -74,8 +74,10 @@ class Filters(NamedTuple):
     values have, and characters in running text, ascending. `known` of no words: ask for all."""
 
     firsts: Array
+    coarse_firsts: Array
     counts: Array
     grams: Array
+    coarse_grams: Array
     sizes: Array
     known: Array
 
@@ -263,8 +265,10 @@ class Index:
         known = self._exact.filter() if self._overflow is None else EMPTY.astype(np.uint64)
         return Filters(
             firsts=self._firsts.words,
+            coarse_firsts=self._firsts.coarse,
             counts=np.array(self._counts, dtype=np.int64),
             grams=self._grams.words,
+            coarse_grams=self._grams.coarse,
             sizes=np.array(self._lengths, dtype=np.int64),
             known=known,
         )

@@ -21,6 +21,7 @@ LARGEST = 1 << 19  # entries of one level: making it takes four times its own me
 TOGETHER = 3  # bits of a filter that are looked up at once: a table of 2 MB
 KINDS = 16  # marks that an entry can bear
 WHOLE = (1 << 64) - 1
+COARSE = 64  # words
 TURN = 0x9E3779B97F4A7C15  # odd: between the words that a filter keeps a fingerprint in
 T = TypeVar("T")
 
@@ -159,12 +160,14 @@ class Bits:
     system gives its memory as it is used.
 
     A fingerprint sets `bits` bits (up to 6) in each of so many `words` of 64 bits: memory is
-    reached once a word, not once a bit.
+    reached once a word, not once a bit. `coarse`: COARSE words each as one; that filter fits into
+    the processor's cache, and most of what is not here is not there, either.
     """
 
     def __init__(self, power: int, *, words: int = 1, bits: int = 1) -> None:
         self.words = np.zeros(1 << power - 6, dtype=np.uint64)
         self._view = self.words.data
+        self.coarse = np.zeros(max(len(self.words) // COARSE, 1), dtype=np.uint64)
         self._shift, self._turns, self._bits = 64 - (power - 6), words, bits
         self._lock = threading.Lock()
 
@@ -172,6 +175,7 @@ class Bits:
         with self._lock:
             for word, bits in self._places(print_):
                 self._view[word] |= bits
+                self.coarse[word // COARSE] |= np.uint64(bits)
 
     def add_all(self, prints: Array) -> None:
         with self._lock:
@@ -179,6 +183,7 @@ class Bits:
                 self.words[word] |= bits  # of several in one word only one gets its bits
                 left = self.words[word] & bits != bits
                 np.bitwise_or.at(self.words, word[left], bits[left])
+                np.bitwise_or.at(self.coarse, word // COARSE, bits)
 
     def add_new(self, prints: Array) -> None:
         """`add_all` where most are here already: asking is quicker."""

@@ -73,6 +73,7 @@ class Table:
         if not (names or self.texts) or not plain or not available():
             return None
         from sandbox.masking.loops.bulk import Bulk, Column, Other  # loaded for large tables alone
+        from sandbox.masking.loops.latest import of
 
         held: dict[str, Column] = {}
         for name in names:
@@ -91,7 +92,8 @@ class Table:
             )
             for name, function in self.texts.items()
         ]
-        return Bulk(held, self._tools.pseudonyms, len(written), others)
+        latest = of(self._tools.made)
+        return Bulk(held, self._tools.pseudonyms, len(written), others, latest)
 
     def _textual(self, field: Field) -> bool:
         kind = sql.kind_of(field)

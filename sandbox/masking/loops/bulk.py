@@ -19,6 +19,7 @@ from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
 from sandbox.masking.loops import kernels
 from sandbox.masking.loops import PREFIXES, VECTOR
+from sandbox.masking.loops.latest import Latest, plain
 from sandbox.masking.loops.spans import InLoops
 from sandbox.masking.pseudonyms import (
     FROM_LISTS,
@@ -81,13 +82,19 @@ class Bulk:
         pseudonyms: Pseudonyms,
         width: int,
         others: Sequence[Other] = (),
+        latest: Latest | None = None,
     ) -> None:
-        """`width`: fields in a row; `others`: in their order, after the pseudonyms."""
+        """`width`: fields in a row; `others`: in their order, after the pseudonyms; `latest`: that
+        of the mask."""
         self._others = tuple(others)
         self.columns = tuple(columns)
         self._columns, self._width = tuple(columns.values()), width
+        self._latest = latest or Latest()
         self._slow = [
-            pseudonyms.function(one.domain, one.limits, recorded=False) for one in self._columns
+            self._latest.number(
+                (one.domain, one.limits), plain(pseudonyms.maker(one.domain, one.limits))
+            )
+            for one in self._columns
         ]
         self._forms = [form(one.domain, one.limits) for one in self._columns]
         self._keys = [padded_key(pseudonyms.domain_key(one.domain)) for one in self._columns]
@@ -162,14 +169,16 @@ class Bulk:
             data, at, size, self._meant[slot], dotless, self._keys[slot], one.steps,
             one.texts, one.words, into, places, lengths
         )  # fmt: skip
-        made = [into[:end]]
-        for row in np.flatnonzero(lengths == kernels.SLOW).tolist():
-            value = data[at[row] : at[row] + size[row]].tobytes().decode()
-            text = np.frombuffer(self._slow[slot](value).encode(), dtype=np.uint8)
-            places[row], lengths[row] = end, len(text)
-            made.append(text)
-            end += len(text)
-        return made
+        rows = np.flatnonzero(lengths == kernels.SLOW)
+        if not len(rows):
+            return [into[:end]]
+        number = np.full(len(rows), self._slow[slot])
+        found = np.stack((rows, at[rows], at[rows] + size[rows], number), axis=1)
+        held, where, lengths[rows] = self._latest.take(data, found)
+        slow = np.empty(int(lengths[rows].sum()), dtype=np.uint8)
+        kernels.picked(held, where, lengths[rows], slow)
+        places[rows] = end + np.cumsum(lengths[rows]) - lengths[rows]
+        return [into[:end], slow]
 
 
 def _texts(

@@ -24,6 +24,7 @@ Array = NDArray[Any]
 F = TypeVar("F", bound=Callable[..., Any])
 LANES = 16  # messages that are hashed side by side: the compiler makes vector instructions of them
 LONGEST = 1024  # bytes of a value; longer ones are left to Python
+FEW = 32  # bytes that are quicker copied one by one
 DROPPED, OTHER = 0, 255  # in a table of bytes: removed from the message; makes the value SLOW
 # Instead of a size: the field stays, as it is NULL or empty; Python makes it; it becomes NULL.
 KEPT, SLOW, NULLED = -1, -2, -3
@@ -304,6 +305,27 @@ def fields(data: Array, at: int, starts: Array, sizes: Array) -> tuple[int, int]
 
 
 @compiled
+def copied(data: Array, start: int, end: int, into: Array, at: int) -> int:
+    """These bytes into `into`, from `at` on; where they end. Few are quicker one by one."""
+    size = end - start
+    if size > FEW:
+        into[at : at + size] = data[start:end]
+    else:
+        for k in range(size):
+            into[at + k] = data[start + k]
+    return at + size
+
+
+@compiled
+def picked(made: Array, places: Array, sizes: Array, into: Array) -> int:
+    """Texts that stand there, one behind the other; how many bytes."""
+    at = 0
+    for one in range(len(places)):
+        at = copied(made, places[one], places[one] + sizes[one], into, at)
+    return at
+
+
+@compiled
 def assembled(
     data: Array, begin: int, end: int, starts: Array, sizes: Array, slots: Array, made: Array,
     places: Array, lengths: Array, into: Array
@@ -314,26 +336,25 @@ def assembled(
     into[:begin] = data[:begin]
     at = begin
     for row in range(len(starts)):
-        into[at], into[at + 1] = starts.shape[1] >> 8, starts.shape[1] & 0xFF
-        at += 2
+        kept = starts[row, 0] - 6  # the row's head, and the first field's
         for column in range(starts.shape[1]):
-            start, size, source = starts[row, column], sizes[row, column], data
             slot = slots[column]
-            if slot >= 0:
-                length = lengths[slot, row]
-                if length == SLOW or (length == KEPT and size > 0):
+            if slot < 0 or lengths[slot, row] == KEPT:
+                if slot >= 0 and sizes[row, column] > 0:
                     return -1
-                if length == NULLED:
-                    size = -1
-                elif length != KEPT:
-                    start, size, source = places[slot, row], length, made
+                continue
+            length = lengths[slot, row]
+            if length == SLOW:
+                return -1
+            start = starts[row, column]
+            at = copied(data, kept, start - 4, into, at)
+            kept = start + max(sizes[row, column], 0)
+            size = -1 if length == NULLED else length
             for k in range(4):
                 into[at + k] = (size >> (24 - 8 * k)) & 0xFF
-            at += 4
-            for k in range(size):
-                into[at + k] = source[start + k]
-            if size > 0:
-                at += size
+            at = copied(made, places[slot, row], places[slot, row] + max(size, 0), into, at + 4)
+        last = starts.shape[1] - 1
+        at = copied(data, kept, starts[row, last] + max(sizes[row, last], 0), into, at)
     rest = len(data) - end
     into[at : at + rest] = data[end:]
     return at + rest

@@ -105,6 +105,15 @@ class Latest:
         self._held = Held(prints, places, sizes, former.made)
 
 
+def plain(function: Callable[[Any], Any]) -> Make:
+    """A function over texts, over their bytes."""
+
+    def make(value: bytes) -> bytes:
+        return str(function(value.decode("utf-8", ERRORS))).encode("utf-8", ERRORS)
+
+    return make
+
+
 def of(made: dict[Any, Any]) -> Latest:
     """That of one mask: `made` is what its strategies share."""
     known: Latest = made.setdefault(Latest, Latest())

@@ -13,6 +13,7 @@ import numpy as np
 
 from sandbox.masking.known import GRAM
 from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.masking.prints import COARSE
 from sandbox.masking.tokens import LONGEST_GAP, UNSPACED
 
 KNOWN, FIGURES, EMAIL, PHONE, IP = range(5)  # what a candidate is
@@ -93,10 +94,11 @@ def _shift(words: Array) -> Any:
 
 
 @compiled
-def _one_bit(words: Array, shift: Any, print_: Any) -> bool:
+def _one_bit(words: Array, coarse: Array, shift: Any, print_: Any) -> bool:
     """Whether it may be in a `prints.Bits` of one bit."""
-    word = words[np.int64(print_ >> shift)]
-    return (word >> (print_ & np.uint64(63))) & np.uint64(1) != NUL
+    bit = np.uint64(1) << (print_ & np.uint64(63))
+    place = np.int64(print_ >> shift)
+    return coarse[place // COARSE] & bit != NUL and words[place] & bit != NUL
 
 
 @compiled
@@ -254,15 +256,14 @@ def _may_be_ipv6(codes: Array, at: int, end: int, classes: Array) -> bool:
 @compiled
 def candidates(
     codes: Array, begins: Array, keys: Array, kinds: Array, decimals: Array, classes: Array,
-    base: Any, firsts: Array, counts: Array, grams: Array, sizes: Array, known: Array,
-    states: Array, found: Array, prints: Array
+    base: Any, firsts: Array, coarse_firsts: Array, counts: Array, grams: Array,
+    coarse_grams: Array, sizes: Array, known: Array, states: Array, found: Array, prints: Array
 ) -> int:  # fmt: skip
     """What may be a known value, and what has the shape of one, text by text. How many; -1 when
     `found` is full.
 
     `begins`: where each text begins, and the end of the last. `keys`, `kinds`, `decimals`: by code
-    point. `firsts`, `grams`, `known`: the index's filters; `counts`: how many words its values
-    have, and `sizes`: how many characters those in running text, ascending. `states`: by text, told.
+    point. `firsts` to `known`: see `known.Filters`. `states`: by text, told.
     `found`: (text, start, end, what); `prints`: the value's fingerprint, for FIGURES then as it is
     written, from there and from one character before.
     """
@@ -272,38 +273,43 @@ def candidates(
         longest = max(longest, begins[text + 1] - begins[text])
     starts, ends = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
     words = np.empty(longest + 1, np.uint64)
+    kind, key = np.zeros(longest + 3, np.uint8), np.empty(longest + 3, np.uint64)
     room = len(found)
     most = counts[-1] if len(counts) else 0
     held = 0
     for text in range(len(begins) - 1):
         begin, end = begins[text], begins[text + 1]
         states[text] = EASY
-        before = held
-        # --- words, and what is shaped
+        # --- words
         total = 0
         phones = ips = begin
-        at = begin
         unspaced = False
+        for at in range(begin, end):
+            code = codes[at]
+            kind[at - begin], key[at - begin] = kinds[code], keys[code]
+            unspaced = unspaced or kinds[code] == UNSPACED
+            if code > 127 and decimals[code]:
+                states[text] = HARD
+        if states[text] == HARD:
+            continue
+        kind[end - begin : end - begin + 3] = 0
+        at = begin
         while at < end:
-            kind = kinds[codes[at]]
+            here = kind[at - begin]
             start = at
-            if kind == 0:
+            if here == 0:
                 at += 1
                 continue
-            unspaced = unspaced or kind == UNSPACED
             sum_, power = np.uint64(0), np.uint64(1)
-            while at < end and kinds[codes[at]] == kind:
-                code = codes[at]
-                if code > 127 and decimals[code]:
-                    states[text] = HARD
-                sum_ += keys[code] * power
+            while at < end and kind[at - begin] == here:
+                sum_ += key[at - begin] * power
                 power *= base
                 at += 1
             starts[total], ends[total], words[total] = start, at, _mixed(sum_)
             total += 1
         # --- sequences of words
         for one in range(total):
-            if most == 0 or not _one_bit(firsts, first_shift, words[one]):
+            if most == 0 or not _one_bit(firsts, coarse_firsts, first_shift, words[one]):
                 continue
             sequence, power = np.uint64(0), np.uint64(1)
             number = 0
@@ -344,23 +350,24 @@ def candidates(
         # --- values in running text
         if unspaced and len(sizes):
             for at in range(begin, end - 1):
-                if kinds[codes[at]] == 0:
+                place = at - begin
+                if kind[place] == 0:
                     continue
-                near = kinds[codes[at]] == UNSPACED or kinds[codes[at + 1]] == UNSPACED
-                if not near and not (at + 2 < end and kinds[codes[at + 2]] == UNSPACED):
+                near = kind[place] == UNSPACED or kind[place + 1] == UNSPACED
+                if not near and kind[place + 2] != UNSPACED:
                     continue
                 sum_, power = np.uint64(0), np.uint64(1)
                 number = 0
                 for size in range(1, min(sizes[-1], end - at) + 1):
-                    sum_ += keys[codes[at + size - 1]] * power
+                    sum_ += key[place + size - 1] * power
                     power *= base
                     print_ = _mixed(sum_)
-                    if size == GRAM and not _one_bit(grams, gram_shift, print_):
+                    if size == GRAM and not _one_bit(grams, coarse_grams, gram_shift, print_):
                         break
                     if number == len(sizes) or sizes[number] != size:
                         continue
                     number += 1
-                    if size < GRAM and not _one_bit(grams, gram_shift, print_):
+                    if size < GRAM and not _one_bit(grams, coarse_grams, gram_shift, print_):
                         continue
                     if not _three_bits(known, known_shift, print_):
                         continue
@@ -414,8 +421,6 @@ def candidates(
                             found[held, 0], found[held, 1] = text, at
                             found[held, 2], found[held, 3] = stop, IP
                             held += 1
-        if states[text] == HARD:
-            held = before
     return held
 
 

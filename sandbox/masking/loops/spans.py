@@ -15,7 +15,7 @@ import numpy as np
 from sandbox.masking.loops.kernels import Array, compiled
 from sandbox.masking.loops.latest import ERRORS, Latest
 
-WINDOW = 1 << 17  # bytes that are looked at together
+WINDOW = 1 << 18  # bytes that are looked at together
 Slow = Callable[[Sequence[str]], Sequence[str | None]]
 
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sandbox.masking.loops.kernels import Array, compiled
-from sandbox.masking.loops.latest import Latest
-from sandbox.masking.loops.texts import plain
+from sandbox.masking.loops.latest import Latest, plain
 from sandbox.masking.patterns import MASKED, Template, parts
 
 FIXED, PART, DEEP = range(3)  # pieces: characters; some of a class; any at all

@@ -14,22 +14,13 @@ import numpy as np
 from sandbox.masking.known import STRICT, Index
 from sandbox.masking.loops import scanning
 from sandbox.masking.loops.kernels import Array
-from sandbox.masking.loops.latest import ERRORS, Latest, Make
+from sandbox.masking.loops.latest import ERRORS, Latest, plain
 from sandbox.masking.tokens import BASE, EVERY, decimals, tables_of
 
 ROOM = 1 << 14  # candidates in a window, at first
 UNMARKED = np.uint16(~STRICT & 0xFFFF)
 SHAPED = {scanning.EMAIL: "email", scanning.PHONE: "phone", scanning.IP: "ip"}
 Ips = Callable[[str], list[tuple[int, int]]]
-
-
-def plain(function: Callable[[Any], Any]) -> Make:
-    """A function over texts, over their bytes."""
-
-    def make(value: bytes) -> bytes:
-        return str(function(value.decode("utf-8", ERRORS))).encode("utf-8", ERRORS)
-
-    return make
 
 
 class TextFinder:
@@ -121,8 +112,7 @@ class TextFinder:
             prints = np.zeros((room, 3), dtype=np.uint64)
             held = scanning.candidates(
                 codes, begins, keys, kinds, decimals(), scanning.CLASSES, np.uint64(BASE),
-                filters.firsts, filters.counts, filters.grams, filters.sizes, filters.known,
-                states, found, prints
+                *filters, states, found, prints
             )  # fmt: skip
             if held >= 0:
                 return found[:held], prints[:held]

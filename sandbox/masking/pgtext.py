@@ -9,7 +9,7 @@ https://www.postgresql.org/docs/current/sql-copy.html, "Text Format"
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)|([{},])', re.DOTALL)
 _FIELD = re.compile(r'((?:[^,"()\\]|\\.|"(?:[^"\\]|\\.|"")*")*)[,)]', re.DOTALL)
@@ -31,8 +31,12 @@ def spaced(lines: bytes) -> bytes:
 
 def column(lines: bytes, number: int) -> Iterator[str]:
     """The values of one column of COPY text, NULLs left out."""
-    for line in lines.decode().split("\n")[:-1]:
-        field = line.split("\t")[number]
+    return values(line.split("\t")[number] for line in lines.decode().split("\n")[:-1])
+
+
+def values(fields: Iterable[str]) -> Iterator[str]:
+    """The values of fields of COPY text, NULLs left out."""
+    for field in fields:
         if field != "\\N":
             yield _BACKSLASH.sub(_escaped, field) if "\\" in field else field
 

@@ -12,7 +12,7 @@ import numpy as np
 from sandbox.errors import ConfigError
 from sandbox.masking import pgtext, sql
 from sandbox.masking.leaks import SEARCHED, Originals
-from sandbox.masking.loops import MANY, TEXTUAL, VECTOR, available
+from sandbox.masking.loops import MANY, TEXTUAL, VECTOR, available, worth
 from sandbox.masking.pseudonyms import FORMS, FROM_LISTS
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
 from sandbox.masking.strategies import STRATEGIES, Looped, Tools, make, many
@@ -241,6 +241,21 @@ class Table:
     def take(self, columns: Sequence[str], lines: bytes, originals: Originals) -> None:
         """Lines of COPY text with these columns. All at once, but for elements of arrays and for
         what is made from lists: which names these become must be known, too."""
+        new = self._new(columns, lines)
+        if new is None:
+            return self._take_all(columns, lines, originals)
+        for column, fields in zip(columns, new, strict=True):
+            self.note(column, pgtext.values(field.decode() for field in fields), originals)
+
+    def _new(self, columns: Sequence[str], lines: bytes) -> list[list[bytes]] | None:
+        """The fields of each that were not met before; None where that is not known to be few."""
+        if not worth(self._rows):
+            return None
+        from sandbox.masking.loops.seen import of
+
+        return of(self._tools.made).new(self.place, columns, lines)
+
+    def _take_all(self, columns: Sequence[str], lines: bytes, originals: Originals) -> None:
         codes = coded(pgtext.spaced(lines))
         ends = np.flatnonzero((codes == 9) | (codes == 10))
         if not len(ends):

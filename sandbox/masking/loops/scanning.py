@@ -7,6 +7,7 @@ addresses: both are rare, and regular expressions say them better.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ import numpy as np
 from sandbox.masking.known import GRAM
 from sandbox.masking.loops.kernels import Array, compiled
 from sandbox.masking.prints import COARSE
-from sandbox.masking.tokens import LONGEST_GAP, UNSPACED
+from sandbox.masking.tokens import EVERY, LONGEST_GAP, UNSPACED, decimals, tables_of
 
 KNOWN, FIGURES, EMAIL, PHONE, IP = range(5)  # what a candidate is
 EASY, HARD, COLONS = range(3)  # what a text is; COLONS: there may be IPv6 addresses
 LOCAL = 256  # characters before an `@`
 NUL = np.uint64(0)
+KIND, DECIMAL = 3, 4  # of a code point: its kind in `tokens`, and whether it is a foreign digit
 _LOCALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
 # Classes of characters in ASCII, as bits.
 DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST, IN_PHONE = 1, 2, 4, 8, 16, 32
@@ -41,6 +43,15 @@ def _classes() -> Array:
 
 
 CLASSES = _classes()
+
+
+@cache
+def tables() -> tuple[Array, Array]:
+    """The key of each code point, and its kind with DECIMAL."""
+    keys, kinds = tables_of(EVERY)
+    foreign = decimals().copy()
+    foreign[:128] = False
+    return keys, kinds | foreign.astype(np.uint8) * np.uint8(DECIMAL)
 
 
 @compiled
@@ -216,8 +227,10 @@ def _starts_alone(codes: Array, begin: int, at: int, end: int, classes: Array) -
 
 
 @compiled
-def _ipv4(codes: Array, at: int, end: int, classes: Array) -> tuple[int, bool]:
+def _ipv4(codes: Array, begin: int, at: int, end: int, classes: Array) -> tuple[int, bool]:
     """Where four numbers with full stops between end (0: there are none), and whether each fits."""
+    if not _starts_alone(codes, begin, at, end, classes):
+        return 0, False
     fits = True
     for part in range(4):
         value = size = 0
@@ -240,30 +253,41 @@ def _ipv4(codes: Array, at: int, end: int, classes: Array) -> tuple[int, bool]:
 
 
 @compiled
-def _may_be_ipv6(codes: Array, at: int, end: int, classes: Array) -> bool:
-    """Whether two groups with colons behind begin here."""
-    for _ in range(2):
-        size = 0
-        while size < 4 and _is(codes, at, end, classes, HEXADECIMAL):
-            at += 1
-            size += 1
-        if not size or at >= end or codes[at] != 58:
-            return False
-        at += 1
-    return True
+def _may_be_ipv6(codes: Array, begin: int, at: int, end: int, classes: Array) -> bool:
+    """Whether a group before the colon here begins an address, and one more has a colon behind."""
+    start = at
+    while start > begin and at - start < 4 and _is(codes, start - 1, at, classes, HEXADECIMAL):
+        start -= 1
+    if start == at or not _starts_alone(codes, begin, start, end, classes):
+        return False
+    stop = at + 1
+    while stop - at <= 4 and _is(codes, stop, end, classes, HEXADECIMAL):
+        stop += 1
+    return stop > at + 1 and stop < end and codes[stop] == 58
+
+
+@compiled
+def _put(
+    found: Array, prints: Array, held: int, text: int, start: int, end: int, what: int
+) -> int:
+    """One more is held; -1 when there is no room, or was none."""
+    if held < 0 or held == len(found):
+        return -1
+    found[held, 0], found[held, 1], found[held, 2], found[held, 3] = text, start, end, what
+    prints[held, :] = NUL
+    return held + 1
 
 
 @compiled
 def candidates(
-    codes: Array, begins: Array, keys: Array, kinds: Array, decimals: Array, classes: Array,
+    codes: Array, begins: Array, keys: Array, kinds: Array, classes: Array,
     base: Any, firsts: Array, coarse_firsts: Array, counts: Array, grams: Array,
     coarse_grams: Array, sizes: Array, known: Array, states: Array, found: Array, prints: Array
 ) -> int:  # fmt: skip
     """What may be a known value, and what has the shape of one, text by text. How many; -1 when
     `found` is full.
 
-    `begins`: where each text begins, and the end of the last. `keys`, `kinds`, `decimals`: by code
-    point. `firsts` to `known`: see `known.Filters`. `states`: by text, told.
+    `begins`: where each text begins, and the end of the last. `keys`, `kinds`: by code point. `firsts` to `known`: see `known.Filters`. `states`: by text, told.
     `found`: (text, start, end, what); `prints`: the value's fingerprint, for FIGURES then as it is
     written, from there and from one character before.
     """
@@ -273,8 +297,8 @@ def candidates(
         longest = max(longest, begins[text + 1] - begins[text])
     starts, ends = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
     words = np.empty(longest + 1, np.uint64)
+    spot = np.empty(longest + 1, np.int64)
     kind, key = np.zeros(longest + 3, np.uint8), np.empty(longest + 3, np.uint64)
-    room = len(found)
     most = counts[-1] if len(counts) else 0
     held = 0
     for text in range(len(begins) - 1):
@@ -284,11 +308,16 @@ def candidates(
         total = 0
         phones = ips = begin
         unspaced = False
+        spots = 0
         for at in range(begin, end):
             code = codes[at]
-            kind[at - begin], key[at - begin] = kinds[code], keys[code]
-            unspaced = unspaced or kinds[code] == UNSPACED
-            if code > 127 and decimals[code]:
+            here = kinds[code]
+            kind[at - begin], key[at - begin] = here & KIND, keys[code]
+            unspaced = unspaced or here == UNSPACED
+            if code <= 64 and (code == 64 or 48 <= code <= 58 or code == 43 or code == 40):
+                spot[spots] = at
+                spots += 1
+            if here & DECIMAL:
                 states[text] = HARD
         if states[text] == HARD:
             continue
@@ -333,20 +362,17 @@ def candidates(
                 number += 1
                 if not _three_bits(known, known_shift, sequence):
                     continue
-                if held == room:
-                    return -1
                 first, last = starts[one], ends[other]
-                prints[held, 0] = sequence
-                found[held, 0], found[held, 2], found[held, 3] = text, last, KNOWN
+                plus = np.int64(first > begin and codes[first - 1] == 43)
+                what = FIGURES if figures else KNOWN
+                held = _put(found, prints, held, text, first - plus, last, what)
+                if held < 0:
+                    return -1
+                prints[held - 1, 0] = sequence
                 if figures:
-                    found[held, 3] = FIGURES
-                    prints[held, 1] = _characters(codes, first, last, keys, base)
                     earlier = first - 1 if first > begin else first
-                    prints[held, 2] = _characters(codes, earlier, last, keys, base)
-                if first > begin and codes[first - 1] == 43:
-                    first -= 1
-                found[held, 1] = first
-                held += 1
+                    prints[held - 1, 1] = _characters(codes, first, last, keys, base)
+                    prints[held - 1, 2] = _characters(codes, earlier, last, keys, base)
         # --- values in running text
         if unspaced and len(sizes):
             for at in range(begin, end - 1):
@@ -361,6 +387,8 @@ def candidates(
                 for size in range(1, min(sizes[-1], end - at) + 1):
                     sum_ += key[place + size - 1] * power
                     power *= base
+                    if size != GRAM and (number == len(sizes) or sizes[number] != size):
+                        continue
                     print_ = _mixed(sum_)
                     if size == GRAM and not _one_bit(grams, coarse_grams, gram_shift, print_):
                         break
@@ -371,56 +399,34 @@ def candidates(
                         continue
                     if not _three_bits(known, known_shift, print_):
                         continue
-                    if held == room:
+                    held = _put(found, prints, held, text, at, at + size, KNOWN)
+                    if held < 0:
                         return -1
-                    prints[held, 0] = print_
-                    found[held, 0], found[held, 1] = text, at
-                    found[held, 2], found[held, 3] = at + size, KNOWN
-                    held += 1
+                    prints[held - 1, 0] = print_
         # --- what has a shape
-        for at in range(begin, end):
+        for number in range(spots):
+            at = spot[number]
             code = codes[at]
-            if code > 127:
-                continue
-            digit = 48 <= code <= 57
-            start, stop, what = at, at, KNOWN
             if code == 64:
                 start, stop = _email(codes, begin, at, end, classes)
-                what = EMAIL
                 if stop > start:
-                    if held == room:
-                        return -1
-                    prints[held, 0] = NUL
-                    found[held, 0], found[held, 1] = text, start
-                    found[held, 2], found[held, 3] = stop, what
-                    held += 1
-                continue
-            if (code == 43 or code == 40 or code == 48) and at >= phones:
-                stop = _phone(codes, begin, at, end, classes)
-                if stop:
-                    phones = stop
-                    if held == room:
-                        return -1
-                    prints[held, 0] = NUL
-                    found[held, 0], found[held, 1] = text, at
-                    found[held, 2], found[held, 3] = stop, PHONE
-                    held += 1
-            if (digit or classes[code] & HEXADECIMAL) and _starts_alone(
-                codes, begin, at, end, classes
-            ):
-                if states[text] == EASY and _may_be_ipv6(codes, at, end, classes):
+                    held = _put(found, prints, held, text, start, stop, EMAIL)
+            elif code == 58:
+                if states[text] == EASY and _may_be_ipv6(codes, begin, at, end, classes):
                     states[text] = COLONS
-                if digit and at >= ips:
-                    stop, fits = _ipv4(codes, at, end, classes)
+            else:
+                if code <= 48 and at >= phones:
+                    stop = _phone(codes, begin, at, end, classes)
                     if stop:
-                        ips = stop
-                        if fits:
-                            if held == room:
-                                return -1
-                            prints[held, 0] = NUL
-                            found[held, 0], found[held, 1] = text, at
-                            found[held, 2], found[held, 3] = stop, IP
-                            held += 1
+                        phones = stop
+                        held = _put(found, prints, held, text, at, stop, PHONE)
+                if code >= 48 and at >= ips:
+                    stop, fits = _ipv4(codes, begin, at, end, classes)
+                    ips = max(ips, stop)
+                    if fits:
+                        held = _put(found, prints, held, text, at, stop, IP)
+            if held < 0:
+                return -1
     return held
 
 

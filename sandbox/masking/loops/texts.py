@@ -15,7 +15,7 @@ from sandbox.masking.known import STRICT, Index
 from sandbox.masking.loops import scanning
 from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import ERRORS, Latest, plain
-from sandbox.masking.tokens import BASE, EVERY, decimals, tables_of
+from sandbox.masking.tokens import BASE
 
 ROOM = 1 << 14  # candidates in a window, at first
 UNMARKED = np.uint16(~STRICT & 0xFFFF)
@@ -35,6 +35,11 @@ class TextFinder:
     ) -> None:
         self._index, self._latest, self._function, self._ips = index, latest, function, ips
         self._numbers: dict[str, int] = {}
+        self._by_marks = np.full(1 << 16, -1, dtype=np.int64)
+        self._by_marks[0] = 0  # is left out
+        self._shaped = np.zeros(len(SHAPED) + scanning.EMAIL, dtype=np.int64)
+        for one, domain in SHAPED.items():
+            self._shaped[one] = self._number(domain)
 
     def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
         """See `spans.Finder`. Hard is what has digits of other scripts."""
@@ -51,6 +56,13 @@ class TextFinder:
         found[:, 1], found[:, 2] = places[found[:, 1]], places[found[:, 2] - 1] + width
         return found
 
+    def _number_of(self, marks: Array) -> Array:
+        """The number of the first domain that each is marked with."""
+        numbers: Array = self._by_marks[marks]
+        for one in np.unique(marks[numbers < 0]).tolist():
+            self._by_marks[one] = self._number(str(self._index.domain(one)))
+        return self._by_marks[marks]
+
     def _number(self, domain: str) -> int:
         known = self._numbers.get(domain)
         if known is None:
@@ -62,21 +74,15 @@ class TextFinder:
         """In characters."""
         states = np.zeros(len(hard), dtype=np.uint8)
         found, prints = self._candidates(codes, begins, states)
-        what = found[:, 3].copy()
-        named = what <= scanning.FIGURES
-        marks = np.zeros(len(found), dtype=np.uint16)
-        marks[named] = self._marks(prints[named, 0]) & UNMARKED
-        figures = np.flatnonzero((what == scanning.FIGURES) & (marks != 0))
-        if len(figures):
-            written = self._marks(prints[figures, 1]) | self._marks(prints[figures, 2])
-            marks[figures[written & STRICT == 0]] = 0
-        for one in np.unique(marks[named]).tolist():
-            if one:
-                found[marks == one, 3] = self._number(str(self._index.domain(one)))
-        for one, domain in SHAPED.items():
-            if (what == one).any():
-                found[what == one, 3] = self._number(domain)
-        found = self._with_ips(found[(marks != 0) | ~named], codes, begins, states)
+        what = found[:, 3]
+        figures = np.flatnonzero(what == scanning.FIGURES)
+        marks = self._marks(np.concatenate((prints[:, 0], *prints[figures, 1:].T)))
+        marks, here, before = np.split(marks, np.cumsum((len(found), len(figures))))
+        marks &= UNMARKED
+        marks[figures[(here | before) & STRICT == 0]] = 0
+        shaped = what > scanning.FIGURES
+        found[:, 3] = np.where(shaped, self._shaped[what], self._number_of(marks))
+        found = self._with_ips(found[shaped | (marks != 0)], codes, begins, states)
         hard[states == scanning.HARD] = True
         kept = np.empty(len(found), dtype=np.int64)
         return found[kept[: scanning.apart(found, kept)]]
@@ -104,14 +110,14 @@ class TextFinder:
         return found[np.argsort(found[:, 0], kind="stable")]
 
     def _candidates(self, codes: Array, begins: Array, states: Array) -> tuple[Array, Array]:
-        keys, kinds = tables_of(EVERY)
+        keys, kinds = scanning.tables()
         filters = self._index.filters()
         room = ROOM
         while True:
             found = np.empty((room, 4), dtype=np.int64)
             prints = np.zeros((room, 3), dtype=np.uint64)
             held = scanning.candidates(
-                codes, begins, keys, kinds, decimals(), scanning.CLASSES, np.uint64(BASE),
+                codes, begins, keys, kinds, scanning.CLASSES, np.uint64(BASE),
                 *filters, states, found, prints
             )  # fmt: skip
             if held >= 0:

@@ -23,7 +23,8 @@ from sandbox.memory import give_back
 from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
-WORKERS = max(4, 2 * (os.cpu_count() or 2))
+# One more than processors: each waits for its server now and then, and each holds a few MB.
+WORKERS = max(3, 1 + (os.cpu_count() or 2))
 SELDOM = (50_000, 20, 20)  # thresholds of the garbage collector while rows move
 TICK = 0.1  # seconds between two progress events of one store
 Job = tuple[int, Callable[[], None]]  # size, and what to do

@@ -286,9 +286,9 @@ def _read(
     stop: threading.Event,
 ) -> None:
     """Without a writer the part is there already, and is read for what the mask sees only: the
-    leak search must know every original. PostgreSQL's were asked for already, but for those that
-    are masked in bulk."""
-    if writer is None and dataset.store == "postgres" and mask.bulk(dataset) is None:
+    leak search must know every original. Those that PostgreSQL masks were asked for already."""
+    by_server = dataset.store == "postgres" and mask.bulk(dataset) is None
+    if writer is None and by_server and not mask.texts(dataset):
         return meter.ended()
     with nullcontext() if writer is None else writer.part(dataset.store, dataset) as part:
         for rows, piece in one.source.read(one.cut, dataset, mask):

@@ -243,7 +243,8 @@ class Table:
         what is made from lists: which names these become must be known, too."""
         new = self._new(columns, lines)
         if new is None:
-            return self._take_all(columns, lines, originals)
+            self._take_all(columns, lines, originals)
+            return
         for column, fields in zip(columns, new, strict=True):
             self.note(column, pgtext.values(field.decode() for field in fields), originals)
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox import masking
 from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
-from sandbox.masking.loops import kernels
+from sandbox.masking import loops
+from sandbox.masking.loops import available, kernels
 from sandbox.masking.loops.bulk import (
     DOMAINS,
     HEAD,
@@ -26,7 +26,6 @@ from sandbox.masking.loops.bulk import (
     padded_key,
 )
 from sandbox.masking.pseudonyms import FROM_LISTS, Limits, Pseudonyms
-from sandbox.masking.loops import available
 from sandbox.masking.tables import IN_BULK
 
 PSEUDONYMS = Pseudonyms(key=bytes(range(32)))
@@ -186,8 +185,8 @@ def test_every_list_domain_is_covered() -> None:
 
 def test_without_the_compiler_there_is_no_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available.__wrapped__()
-    for name in ("sandbox.masking.loops.kernels", "sandbox.masking.loops.bulk"):
+    for name in [name for name in sys.modules if name.startswith("sandbox.masking.loops.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(masking, "kernels")
+    monkeypatch.delattr(loops, "kernels")
     monkeypatch.setitem(sys.modules, "numba", None)
     assert not available.__wrapped__()

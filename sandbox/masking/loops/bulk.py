@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from sandbox.contract import BINARY_COPY
 from sandbox.errors import SandboxError
-from sandbox.masking.loops import kernels
-from sandbox.masking.loops import PREFIXES, VECTOR
+from sandbox.masking.loops import PREFIXES, VECTOR, kernels
 from sandbox.masking.loops.latest import Latest, plain
 from sandbox.masking.loops.spans import InLoops
 from sandbox.masking.pseudonyms import (
@@ -66,13 +65,6 @@ class Other(NamedTuple):
     loops: InLoops | None = None
 
 
-def ready() -> None:
-    """Compile every loop now, unless that was done before: about 9 s, once for a checkout."""
-    column = Column(domain="email", limits=Limits(), place=0)
-    value = b"\0\1" + b"\0\0\0\1a"
-    Bulk({"it": column}, Pseudonyms(key=bytes(32)), 1).change([value])
-
-
 class Bulk:
     """The columns of one table. Shared by threads."""
 
@@ -100,8 +92,9 @@ class Bulk:
         self._keys = [padded_key(pseudonyms.domain_key(one.domain)) for one in self._columns]
         self._meant = [meant(one.domain, one.limits) for one in self._columns]
         self._places = np.array([one.place for one in self._columns], dtype=np.int64)
+        self._all: tuple[Column | Other, ...] = (*self._columns, *self._others)
         self._slots = np.full(width, -1, dtype=np.int64)
-        for slot, one in enumerate((*self._columns, *self._others)):
+        for slot, one in enumerate(self._all):
             self._slots[one.place] = slot
 
     def change(self, messages: Sequence[Any], seen: Callable[[bytes], None] | None = None) -> bytes:
@@ -141,12 +134,12 @@ class Bulk:
 
     def _made(self, data: Array, starts: Array, sizes: Array) -> tuple[Array, Array, Array]:
         """What all columns become, one behind the other; where, and how long, by column."""
-        places = np.zeros((len(self._columns) + len(self._others), len(starts)), dtype=np.int64)
+        places = np.zeros((len(self._all), len(starts)), dtype=np.int64)
         lengths = np.full_like(places, kernels.KEPT)
         made: list[Array] = []
         behind = 0
         # Of columns of a wider array the compiler would make each loop once more.
-        for slot, one in enumerate((*self._columns, *self._others)):
+        for slot, one in enumerate(self._all):
             at, size = (np.ascontiguousarray(grid[:, one.place]) for grid in (starts, sizes))
             if isinstance(one, Column):
                 parts = self._pseudonyms(slot, data, at, size, places[slot], lengths[slot])
@@ -200,7 +193,8 @@ def _texts(
         hard = np.flatnonzero(masked.hard)
     if len(hard):
         slow = one.function if one.loops is None else one.loops.slow
-        values = [data[a:b].tobytes().decode() for a, b in zip(starts[hard], ends[hard])]
+        parts = zip(starts[hard].tolist(), ends[hard].tolist(), strict=True)
+        values = [data[a:b].tobytes().decode() for a, b in parts]
         texts = [None if text is None else mark + text.encode() for text in slow(values)]
         found = b"".join([text for text in texts if text is not None])
         if b"\0" in found:
@@ -220,7 +214,8 @@ def _vectors(
     for length in np.unique(size[size >= 0]).tolist():
         rows = np.flatnonzero(size == length)
         numbers = np.empty((len(rows), max(length - 4, 0) // 4), dtype="<f4")
-        if not kernels.vectors(data, at[rows], numbers.view(np.uint8)):
+        whole = length >= 4 and length % 4 == 0
+        if not whole or not kernels.vectors(data, at[rows], numbers.view(np.uint8)):
             raise SandboxError("the server writes vectors in a form that is not known")
         into = np.empty((len(rows), length), dtype=np.uint8)
         masked = np.ascontiguousarray(one.function(numbers), dtype="<f4").view(np.uint8)
@@ -362,7 +357,3 @@ _FORMS: dict[str, Callable[[_Steps, Limits], None]] = {
     "hash": lambda made, limits: made.hex(0, 64),
 }
 DOMAINS = frozenset(_FORMS)
-
-
-if __name__ == "__main__":  # `./inv` starts it when it has installed everything
-    ready()

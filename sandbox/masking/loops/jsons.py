@@ -41,9 +41,13 @@ class JsonFinder:
     def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
         """See `spans.Finder`. Free text comes last: what is beside it is known by then."""
         found = self._leaves(data, starts, ends, hard)
-        for number, count in enumerate(np.bincount(found[:, 3]).tolist()):
+        text, node = found[:, 0].copy(), found[:, 3].copy()
+        spans = self._spans(data, found, node, hard)
+        for number, count in enumerate(np.bincount(node[~hard[text]]).tolist()):
             self._nodes[number].count += count
-        node = found[:, 3].copy()
+        return spans
+
+    def _spans(self, data: Array, found: Array, node: Array, hard: Array) -> Array:
         found[:, 3] = self._numbers[node]
         late = {int(one): finder for one in np.unique(node) if (finder := self._texts[int(one)])}
         if not late:
@@ -108,7 +112,8 @@ def rules(root: Node, nodes: list[Node]) -> leaves.Rules:
         return numbers[id(node)]
 
     number(root)
-    firsts, counts, others, items, inner = [], [], [], [], []
+    firsts, counts, others, items = [], [], [], []
+    inner: list[int] = []
     names, cuts = b"", [0]
     at = 0
     while at < len(nodes):
@@ -127,12 +132,9 @@ def rules(root: Node, nodes: list[Node]) -> leaves.Rules:
         if node.deep is not None and node.deep.keep:
             kinds[numbers[id(node.deep)]] = leaves.WHOLE
     ints = (np.array(one, dtype=np.int64) for one in (kinds, firsts, counts, others, items))
-    return leaves.Rules(
-        *ints,
-        names=np.frombuffer(names + b"\0", dtype=np.uint8),
-        cuts=np.array(cuts, dtype=np.int64),
-        nodes=np.array(inner or [0], dtype=np.int64),
-    )
+    characters = np.frombuffer(names + b"\0", dtype=np.uint8)
+    ends, numbers_ = np.array(cuts, dtype=np.int64), np.array(inner or [0], dtype=np.int64)
+    return leaves.Rules._make((*ints, characters, ends, numbers_))
 
 
 def _kind(node: Node) -> int:

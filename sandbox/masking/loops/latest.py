@@ -135,7 +135,7 @@ def fingerprints(data: Array, found: Array, keys: Array, factor: Any, prints: Ar
 
 
 @compiled
-def _slot(print_: Any, prints: Array) -> int:
+def _slot(print_: Any, prints: Array) -> Any:
     """Where a fingerprint is, or would be put."""
     low = np.uint64(len(prints) - 1)
     slot = np.int64(print_ & low)
@@ -161,9 +161,7 @@ def looked_up(
 
 
 @compiled
-def held(
-    print_: Array, at: Array, size: Array, prints: Array, places: Array, sizes: Array
-) -> None:
+def held(print_: Array, at: Array, size: Array, prints: Array, places: Array, sizes: Array) -> None:
     """What is new is put into the table, where 0 is nothing."""
     for one in range(len(print_)):
         if print_[one]:

@@ -125,7 +125,7 @@ def _word(data: Array, at: int, end: int) -> int:
 def _child(
     node: int, data: Array, start: int, end: int, firsts: Array, counts: Array, others: Array,
     names: Array, cuts: Array, nodes: Array
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     if node == ALL:
         return ALL
     for child in range(firsts[node], firsts[node] + counts[node]):
@@ -149,7 +149,7 @@ def _leaves(
 ) -> int:  # fmt: skip
     """Of one text, from `held` on: how many are held then; -1 when it is hard, -2 when `found` is
     full."""
-    node = np.int64(0)
+    node: Any = np.int64(0)
     depth, state = 0, VALUE
     while True:
         at = _blank(data, at, end)
@@ -183,7 +183,7 @@ def _leaves(
             at, state = colon + 1, VALUE
         elif byte == 123 or byte == 91:
             kind = WHOLE if node == ALL else kinds[node]
-            if kind == HARD or kind == DROPPED or depth == DEPTH:
+            if kind in (HARD, DROPPED) or depth == DEPTH:
                 return -1
             if kind == WHOLE:
                 node = np.int64(ALL)
@@ -207,9 +207,9 @@ def _leaves(
             else:
                 at = _word(data, at, end)
             kind = KEPT if node == ALL or byte == 110 else kinds[node]  # null stays
-            if at == 0 or kind == INNER or kind == HARD:
+            if at == 0 or kind in (INNER, HARD):
                 return -1
-            if kind == MASKED or kind == DROPPED:
+            if kind in (MASKED, DROPPED):
                 if held == len(found):
                     return -2
                 found[held, 0], found[held, 1] = text, start
@@ -220,13 +220,14 @@ def _leaves(
 
 @compiled
 def leaves(
-    data: Array, starts: Array, ends: Array, kinds: Array, firsts: Array, counts: Array, others: Array,
-    items: Array, names: Array, cuts: Array, nodes: Array, escapes: Array, hard: Array, found: Array
-) -> int:  # fmt: skip
+    data: Array, starts: Array, ends: Array, kinds: Array, firsts: Array, counts: Array,
+    others: Array, items: Array, names: Array, cuts: Array, nodes: Array, escapes: Array,
+    hard: Array, found: Array
+) -> Any:  # fmt: skip
     """Masked values, text by text, as (text, start, end, node), strings with their marks; how many,
     or -1 when `found` is full. `hard`: by text, told; the others as in `Rules`."""
     stack, listed = np.empty(DEPTH, np.int64), np.empty(DEPTH, np.bool_)
-    held = 0
+    held: Any = np.int64(0)
     for text in range(len(starts)):
         made: Any = _leaves(
             data, text, starts[text], ends[text], kinds, firsts, counts, others, items,

@@ -17,14 +17,19 @@ from sandbox.masking.loops.kernels import Array, compiled
 from sandbox.masking.prints import COARSE
 from sandbox.masking.tokens import EVERY, LONGEST_GAP, UNSPACED, decimals, tables_of
 
-KNOWN, FIGURES, EMAIL, PHONE, IP = range(5)  # what a candidate is
+# Numbers of one type: of each literal that is given to a loop the compiler would make one more.
+ZERO = np.int64(0)
+KNOWN, FIGURES, EMAIL, PHONE, IP = (np.int64(one) for one in range(5))  # what a candidate is
 EASY, HARD, COLONS = range(3)  # what a text is; COLONS: there may be IPv6 addresses
 LOCAL = 256  # characters before an `@`
 NUL = np.uint64(0)
 KIND, DECIMAL = 3, 4  # of a code point: its kind in `tokens`, and whether it is a foreign digit
 _LOCALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
 # Classes of characters in ASCII, as bits.
-DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST, IN_PHONE = 1, 2, 4, 8, 16, 32
+DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST = (np.int64(1 << bit) for bit in range(5))
+IN_PHONE, IN_BRACED, IN_PLAIN = (np.int64(1 << bit) for bit in range(5, 8))  # behind +, ( and 0
+DIGIT_OR_LETTER = DIGIT | LETTER
+FOUR, SIX, TWELVE, SEVENTEEN = (np.int64(count) for count in (4, 6, 12, 17))
 
 
 def _classes() -> Array:
@@ -38,6 +43,8 @@ def _classes() -> Array:
             | IN_LOCAL * (char in _LOCALS)
             | IN_HOST * (char.isalnum() or char == "-")
             | IN_PHONE * (char in "0123456789 ().-")
+            | IN_BRACED * (char in "0123456789 .-")
+            | IN_PLAIN * (char in "0123456789 -")
         )
     return made
 
@@ -105,7 +112,7 @@ def _shift(words: Array) -> Any:
 
 
 @compiled
-def _one_bit(words: Array, coarse: Array, shift: Any, print_: Any) -> bool:
+def _one_bit(words: Array, coarse: Array, shift: Any, print_: Any) -> Any:
     """Whether it may be in a `prints.Bits` of one bit."""
     bit = np.uint64(1) << (print_ & np.uint64(63))
     place = np.int64(print_ >> shift)
@@ -113,7 +120,7 @@ def _one_bit(words: Array, coarse: Array, shift: Any, print_: Any) -> bool:
 
 
 @compiled
-def _three_bits(words: Array, shift: Any, print_: Any) -> bool:
+def _three_bits(words: Array, shift: Any, print_: Any) -> Any:
     """Whether it may be in a `prints.Bits` of three bits in one word; one of no words has all."""
     if len(words) == 0:
         return True
@@ -125,7 +132,7 @@ def _three_bits(words: Array, shift: Any, print_: Any) -> bool:
 
 
 @compiled
-def _is(codes: Array, at: int, end: int, classes: Array, wanted: int) -> bool:
+def _is(codes: Array, at: int, end: int, classes: Array, wanted: Any) -> bool:
     return at < end and codes[at] < 128 and classes[codes[at]] & wanted != 0
 
 
@@ -153,29 +160,13 @@ def _email(codes: Array, begin: int, at: int, end: int, classes: Array) -> tuple
 
 
 @compiled
-def _figures_to(codes: Array, at: int, end: int, classes: Array, low: int, high: int) -> int:
-    """Where so many characters of a telephone number, `low` to `high`, and one more digit end; the
-    longest. 0 for none."""
-    most = 0
-    while most < high and _is(codes, at + most, end, classes, IN_PHONE):
-        most += 1
-    while most >= low:
-        if _is(codes, at + most, end, classes, DIGIT):
-            return at + most + 1
-        most -= 1
-    return 0
-
-
-@compiled
-def _simple_to(
-    codes: Array, at: int, end: int, classes: Array, dots: bool, low: int, high: int
+def _figures_to(
+    codes: Array, at: int, end: int, classes: Array, wanted: Any, low: Any, high: Any
 ) -> int:
-    """The same of digits, spaces and hyphens; with `dots` full stops, too."""
+    """Where so many characters of a class, `low` to `high`, and one more digit end; the longest. 0
+    for none."""
     most = 0
-    while most < high and at + most < end:
-        code = codes[at + most]
-        if not (48 <= code <= 57 or code == 32 or code == 45 or (dots and code == 46)):
-            break
+    while most < high and _is(codes, at + most, end, classes, wanted):
         most += 1
     while most >= low:
         if _is(codes, at + most, end, classes, DIGIT):
@@ -191,7 +182,7 @@ def _phone(codes: Array, begin: int, at: int, end: int, classes: Array) -> int:
     if code == 43:
         if not _is(codes, at + 1, end, classes, DIGIT):
             return 0
-        return _figures_to(codes, at + 2, end, classes, 6, 17)
+        return _figures_to(codes, at + 2, end, classes, IN_PHONE, SIX, SEVENTEEN)
     digits = at + 1
     while _is(codes, digits, end, classes, DIGIT):
         digits += 1
@@ -204,17 +195,17 @@ def _phone(codes: Array, begin: int, at: int, end: int, classes: Array) -> int:
             digits += 1
         if not _is(codes, digits, end, classes, DIGIT):
             return 0
-        return _simple_to(codes, digits + 1, end, classes, True, 4, 12)
+        return _figures_to(codes, digits + 1, end, classes, IN_BRACED, FOUR, TWELVE)
     before = np.uint32(0) if at == begin else codes[at - 1]
     if before == 46 or before == 58 or before == 45:
         return 0
-    if at > begin and _is(codes, at - 1, end, classes, DIGIT | LETTER):
+    if at > begin and _is(codes, at - 1, end, classes, DIGIT_OR_LETTER):
         return 0
     if not 1 <= count <= 4 or digits >= end or (codes[digits] != 32 and codes[digits] != 45):
         return 0
     if not _is(codes, digits + 1, end, classes, DIGIT):
         return 0
-    return _simple_to(codes, digits + 2, end, classes, False, 4, 12)
+    return _figures_to(codes, digits + 2, end, classes, IN_PLAIN, FOUR, TWELVE)
 
 
 @compiled
@@ -223,7 +214,7 @@ def _starts_alone(codes: Array, begin: int, at: int, end: int, classes: Array) -
     if at == begin:
         return True
     before = codes[at - 1]
-    return not (before == 46 or before == 58 or _is(codes, at - 1, end, classes, DIGIT | LETTER))
+    return not (before == 46 or before == 58 or _is(codes, at - 1, end, classes, DIGIT_OR_LETTER))
 
 
 @compiled
@@ -233,7 +224,8 @@ def _ipv4(codes: Array, begin: int, at: int, end: int, classes: Array) -> tuple[
         return 0, False
     fits = True
     for part in range(4):
-        value = size = 0
+        value: Any = 0
+        size = 0
         while size < 3 and _is(codes, at, end, classes, DIGIT):
             value = value * 10 + np.int64(codes[at]) - 48
             at += 1
@@ -245,7 +237,7 @@ def _ipv4(codes: Array, begin: int, at: int, end: int, classes: Array) -> tuple[
             if at >= end or codes[at] != 46:
                 return 0, False
             at += 1
-    if _is(codes, at, end, classes, DIGIT | LETTER):
+    if _is(codes, at, end, classes, DIGIT_OR_LETTER):
         return 0, False
     if at < end and codes[at] == 46 and _is(codes, at + 1, end, classes, DIGIT):
         return 0, False
@@ -267,9 +259,7 @@ def _may_be_ipv6(codes: Array, begin: int, at: int, end: int, classes: Array) ->
 
 
 @compiled
-def _put(
-    found: Array, prints: Array, held: int, text: int, start: int, end: int, what: int
-) -> int:
+def _put(found: Array, prints: Array, held: Any, text: int, start: Any, end: Any, what: Any) -> Any:
     """One more is held; -1 when there is no room, or was none."""
     if held < 0 or held == len(found):
         return -1
@@ -283,13 +273,14 @@ def candidates(
     codes: Array, begins: Array, keys: Array, kinds: Array, classes: Array,
     base: Any, firsts: Array, coarse_firsts: Array, counts: Array, grams: Array,
     coarse_grams: Array, sizes: Array, known: Array, states: Array, found: Array, prints: Array
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """What may be a known value, and what has the shape of one, text by text. How many; -1 when
     `found` is full.
 
-    `begins`: where each text begins, and the end of the last. `keys`, `kinds`: by code point. `firsts` to `known`: see `known.Filters`. `states`: by text, told.
-    `found`: (text, start, end, what); `prints`: the value's fingerprint, for FIGURES then as it is
-    written, from there and from one character before.
+    `begins`: where each text begins, and the end of the last. `keys`, `kinds`: by code point, see
+    `tables`. `firsts` to `known`: see `known.Filters`. `states`: by text, told. `found`: (text,
+    start, end, what); `prints`: the value's fingerprint, for FIGURES then as it is written, from
+    there and from one character before.
     """
     first_shift, gram_shift, known_shift = _shift(firsts), _shift(grams), _shift(known)
     longest = 0
@@ -300,7 +291,7 @@ def candidates(
     spot = np.empty(longest + 1, np.int64)
     kind, key = np.zeros(longest + 3, np.uint8), np.empty(longest + 3, np.uint64)
     most = counts[-1] if len(counts) else 0
-    held = 0
+    held: Any = ZERO
     for text in range(len(begins) - 1):
         begin, end = begins[text], begins[text + 1]
         states[text] = EASY

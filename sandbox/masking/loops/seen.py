@@ -27,7 +27,7 @@ class Seen:
     def new(self, table: str, columns: Sequence[str], lines: bytes) -> list[list[bytes]] | None:
         """Of lines of COPY text with these columns: the fields of each that were not met before;
         None when most were not."""
-        data = np.frombuffer(lines, dtype=np.uint8)
+        data = np.frombuffer(bytearray(lines), dtype=np.uint8)
         ends = np.flatnonzero((data == 9) | (data == 10))
         starts = np.concatenate(([0], ends[:-1] + 1))[: len(ends)]
         rows = len(ends) // len(columns)

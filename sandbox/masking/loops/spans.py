@@ -1,4 +1,4 @@
-"""Many texts masked in compiled loops: their personal parts are found, made, and put in their place.
+"""Many texts masked in compiled loops: their personal parts are found, made and put in place.
 
 A finder tells spans: parts of texts, each with the number of what makes its pseudonym. What is made
 is remembered by `latest.Latest`, and only what is met for the first time goes through Python.
@@ -37,8 +37,8 @@ class Masked(NamedTuple):
 
 
 class InLoops:
-    """A rule over texts. `slow`: the same rule in Python; `length`: the most characters of a result,
-    longer ones are left to it. Shared by threads."""
+    """A rule over texts. `slow`: the same rule in Python; `length`: the most characters of a
+    result, longer ones are left to it. Shared by threads."""
 
     def __init__(
         self, finder: Finder, latest: Latest, slow: Slow, *, length: int | None = None
@@ -48,7 +48,7 @@ class InLoops:
 
     def texts(self, values: Sequence[str]) -> list[str | None]:
         """Each text masked."""
-        raw = "".join(values).encode("utf-8", ERRORS)
+        raw = bytearray("".join(values).encode("utf-8", ERRORS))
         data = np.frombuffer(raw, dtype=np.uint8)
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         begins = np.empty(len(values) + 1, dtype=np.int64)

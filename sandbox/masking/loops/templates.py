@@ -57,9 +57,7 @@ def pieces(templates: Sequence[Template], numbers: Mapping[str, int]) -> Pieces:
     texts = b""
     allowed: list[Array] = []
     for template in templates:
-        for (match, fixed), (kind, strategy) in zip(
-            parts(template), template.groups, strict=True
-        ):
+        for (match, fixed), (kind, strategy) in zip(parts(template), template.groups, strict=True):
             kinds.append(FIXED if fixed else DEEP if match[2] else PART)
             least.append(int(match[1] is not None))
             made.append(numbers[strategy] if kind == MASKED else KEPT)
@@ -69,11 +67,8 @@ def pieces(templates: Sequence[Template], numbers: Mapping[str, int]) -> Pieces:
             allowed.append(_class(template.separators, strategy == "ip" and kind == MASKED))
         firsts.append(len(kinds))
     ints = (np.array(one, dtype=np.int64) for one in (firsts, kinds, least, classes, made, cuts))
-    return Pieces(
-        *ints,
-        texts=np.frombuffer(texts + b"\0", dtype=np.uint8),
-        allowed=np.array(allowed, dtype=bool).reshape(-1, 256),
-    )
+    characters = np.frombuffer(texts + b"\0", dtype=np.uint8)
+    return Pieces._make((*ints, characters, np.array(allowed, dtype=bool).reshape(-1, 256)))
 
 
 def _class(separators: str, ip: bool) -> Array:

@@ -18,8 +18,10 @@ def redacted(value: Any) -> Any:
         return REDACTED
     if isinstance(value, bool):
         return False
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
         return type(value)(0)
+    if isinstance(value, float):
+        return 0.0  # not of its type: `trees.Spelled` is made of a text
     if isinstance(value, bytes):
         return REDACTED.encode()
     if isinstance(value, datetime):

@@ -1,0 +1,47 @@
+"""Compiles every loop now, unless that was done before: some seconds, once for a checkout."""
+
+from __future__ import annotations
+
+import struct
+
+from sandbox.masking.mask import PolicyMask
+from sandbox.masking.policy import parse
+from sandbox.model import Dataset, Field
+
+POLICY = """
+version = 1
+[postgres.table]
+mail = "email"
+said = "text"
+data.at = "text"
+data.name = "person"
+place = { strategy = "path", templates = ["{username}/*"] }
+numbers = { strategy = "vector", method = "noise" }
+"""
+TYPES = {"mail": "text", "said": "text", "data": "jsonb", "place": "text", "numbers": "vector"}
+VALUES = (
+    "王@x.com".encode(),  # of this one Python makes the pseudonym
+    "call 王小明 on +44 20 7946 0018".encode(),
+    b'\1{"at": "it was Ann Lee", "name": "Ann"}',
+    b"ann/1.jpg",
+    struct.pack(">hhf", 1, 0, 0.5),
+)
+
+
+def ready() -> None:
+    fields = tuple(Field(name=name, type=kind) for name, kind in TYPES.items())
+    table = Dataset(store="postgres", name="table", rows=1 << 20, fields=fields)
+    mask = PolicyMask(parse(POLICY, file="ready"), key="00" * 32)
+    mask.columns(table)
+    bulk = mask.bulk(table)
+    if bulk is None:  # no compiler
+        return
+    mask.take(table, ["mail"], b"a@b.cd\n" * 8)
+    mask.originals.record("person", "王小明", "x")
+    mask.originals.record("person", "Ann Lee", "x")
+    row = struct.pack(">h", len(VALUES))
+    bulk([row + b"".join(struct.pack(">i", len(value)) + value for value in VALUES)])
+
+
+if __name__ == "__main__":  # `./inv` starts it when it has installed everything
+    ready()

@@ -21,7 +21,7 @@ from sandbox.masking.loops.seen import Seen
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.patterns import bytewise, template
 from sandbox.masking.policy import parse
-from sandbox.masking.pseudonyms import Pseudonyms
+from sandbox.masking.pseudonyms import Limits, Pseudonyms
 from sandbox.masking.rules import Rule
 from sandbox.masking.strategies import make
 from sandbox.masking.strategies.texts import ByTemplate, Text
@@ -95,9 +95,18 @@ pieces = st.one_of(
     st.from_regex(r"[0-9.:+() @a-f-]{1,24}", fullmatch=True),
 )
 texts = st.lists(pieces, max_size=8).map("".join)
-MASK = mask_of()
-TEXT = make(Rule(strategy="text"), MASK._tools)
-assert isinstance(TEXT, Text)
+
+
+def text_of(length: int | None = None) -> Text:
+    """Of a mask of its own: what one finds, the next one knows."""
+    made = make(Rule(strategy="text"), mask_of()._tools, Limits(length=length))
+    assert isinstance(made, Text)
+    return made
+
+
+def by_python(text: Text, values: list[str]) -> list[str]:
+    padded = [*values, *[""] * 8]  # a few are looked through one by one
+    return text.some(padded)[: len(values)]
 
 
 @settings(max_examples=600, deadline=None)
@@ -108,21 +117,12 @@ assert isinstance(TEXT, Text)
 @example(["1.2.3.4 fe80::1:2 10.1.2.3:80", "12:30:45"])
 @example([" ".join(VALUES) * 3000])
 def test_texts_become_what_python_makes(values: list[str]) -> None:
-    assert isinstance(TEXT, Text)
-    assert TEXT.in_loops().texts(values) == TEXT.some([*values, *[""] * 8])[: len(values)]
+    assert text_of().in_loops().texts(values) == by_python(text_of(), values)
 
 
 def test_a_text_is_cut_as_python_cuts_it() -> None:
-    made = make(Rule(strategy="text"), MASK._tools, loops_limits(12))
-    assert isinstance(made, Text)
     values = ["Ann Lee here", "王小明", "short", "x" * 12]
-    assert made.in_loops().texts(values) == made.some([*values, *[""] * 8])[:4]
-
-
-def loops_limits(length: int) -> Any:
-    from sandbox.masking.pseudonyms import Limits
-
-    return Limits(length=length)
+    assert text_of(12).in_loops().texts(values) == by_python(text_of(12), values)
 
 
 def test_what_is_added_later_is_found() -> None:
@@ -189,13 +189,13 @@ def test_json_becomes_what_python_makes(given_: list[tuple[Any, Any, bool]]) -> 
     ]
     told: list[set[str]] = [set(), set()]
     mask = mask_of()
-    by_python = walker_of(mask, lambda path, value: told[0].add(path))
+    in_python = walker_of(mask, lambda path, value: told[0].add(path))
     in_loops = walker_of(mask_of(), lambda path, value: told[1].add(path))
-    expected = by_python.jsons(by_python.root, values, "")
+    expected = in_python.jsons(in_python.root, values, "")
     got = in_loops.in_loops().texts(values)
     assert [parsed(one) for one in got] == [parsed(one) for one in expected]
     assert told[0] == told[1]
-    assert [node.count for node in in_loops.nodes] == [node.count for node in by_python.nodes]
+    assert [node.count for node in in_loops.nodes] == [node.count for node in in_python.nodes]
 
 
 def parsed(text: str | None) -> Any:
@@ -416,7 +416,7 @@ def decoded(data: bytes) -> list[list[Any]]:
 
 
 def test_vectors_in_binary_become_what_their_texts_become() -> None:
-    function = make(Rule(strategy="vector", options={"method": "noise"}), MASK._tools)
+    function = make(Rule(strategy="vector", options={"method": "noise"}), mask_of()._tools)
     other = Other(place=1, type="vector", function=function.matrix)  # type: ignore[attr-defined]
     given_ = [(b"a", vector(0.1, -2.5, 3)), (b"b", None), (b"c", vector(1)), (b"d", vector())]
     got = [one[1] for one in decoded(changed([other], given_))]

@@ -116,7 +116,7 @@ def plain(function: Callable[[Any], Any]) -> Make:
 
 def of(made: dict[Any, Any]) -> Latest:
     """That of one mask: `made` is what its strategies share."""
-    known: Latest = made.setdefault(Latest, Latest())
+    known: Latest = made.setdefault(("latest",), Latest())
     return known
 
 

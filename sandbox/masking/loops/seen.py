@@ -53,7 +53,7 @@ class Seen:
 
 def of(made: dict[Any, Any]) -> Seen:
     """That of one mask: `made` is what its strategies share."""
-    known: Seen = made.setdefault(Seen, Seen())
+    known: Seen = made.setdefault(("seen",), Seen())
     return known
 
 

@@ -252,6 +252,15 @@ def test_values_that_stay_are_not_touched() -> None:
     assert walker.texts([text]) == [text]
 
 
+def test_what_stands_between_known_values_is_redacted_where_the_rule_says_so() -> None:
+    policy = 'version = 1\n[postgres.t]\n"data.note" = { strategy = "text", rest = "redact" }\n'
+    walker = walker_of(mask_of(policy), lambda path, value: pytest.fail(path))
+    (made,) = walker.texts(['{"note": "the secret of Ann Lee is out"}'])
+    assert made is not None
+    assert "secret" not in made
+    assert "Ann" not in made
+
+
 # --- names by templates --------------------------------------------------------------------------
 
 TEMPLATES = (

@@ -14,6 +14,7 @@ from sandbox.masking.loops import leaves
 from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import ERRORS, Latest, Make
 from sandbox.masking.loops.spans import Finder
+from sandbox.masking.strategies import Looped
 
 if TYPE_CHECKING:
     from sandbox.masking.trees import Node
@@ -30,7 +31,9 @@ class JsonFinder:
         self._rules = rules(root, self._nodes)
         self._latest = latest
         self._numbers = np.array([self._number(node) for node in self._nodes], dtype=np.int64)
-        self._texts = {number: text_finder(node) for number, node in enumerate(self._nodes)}
+        self._texts = {
+            number: text_finder(node) for number, node in enumerate(self._nodes) if node.late
+        }
 
     def _number(self, node: Node) -> int:
         if node.late or _kind(node) not in (leaves.MASKED, leaves.DROPPED):
@@ -49,7 +52,9 @@ class JsonFinder:
 
     def _spans(self, data: Array, found: Array, node: Array, hard: Array) -> Array:
         found[:, 3] = self._numbers[node]
-        late = {int(one): finder for one in np.unique(node) if (finder := self._texts[int(one)])}
+        late = {
+            int(one): finder for one in np.unique(node) if (finder := self._texts.get(int(one)))
+        }
         if not late:
             return found
         beside = found[found[:, 3] >= 0]
@@ -94,9 +99,9 @@ def _written(function: Any) -> Make:
 
 
 def text_finder(node: Node) -> Finder | None:
-    """Of a rule for free text that has one."""
-    made = node.late and getattr(node.function, "in_loops", None)
-    return made().finder if made else None
+    """Of a rule for free text that has one: where the rest is redacted there is none."""
+    rule = node.function
+    return rule.in_loops().finder if isinstance(rule, Looped) and rule.loopable else None
 
 
 def rules(root: Node, nodes: list[Node]) -> leaves.Rules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 
@@ -11,12 +12,16 @@ import pytest
 import redis
 
 from sandbox.masking.policy import parse
+from sandbox.workflows.keys import VARIABLE
 from tests.e2e.world import Sandbox, made
+
+KEY = "6b" * 32  # of 12 people, a percentage takes nobody or nearly all with some other keys
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with made(tmp_path_factory.mktemp("classify")) as one:
+    with made(tmp_path_factory.mktemp("classify")) as random_key:
+        one = dataclasses.replace(random_key, environment={VARIABLE: KEY})
         one.inv("up")
         one.inv("seed", "--scale", "0.05")
         one.inv("isolate")

@@ -7,7 +7,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -33,6 +33,15 @@ class Level:
     keys: Array
     marks: Array
     view: memoryview = field(repr=False)
+
+    @cached_property
+    def begins(self) -> Array:
+        """By the upper bits of a fingerprint: where those with them begin, and the end of all. About
+        one entry has the same, as they are spread evenly."""
+        bits = max(len(self.keys).bit_length() - 1, 1)
+        upper = np.arange(1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
+        found = np.concatenate((self.keys.searchsorted(upper), [len(self.keys)]))
+        return found.astype(np.int32)
 
     def get(self, print_: int) -> int:
         at = bisect_left(self.view, print_)

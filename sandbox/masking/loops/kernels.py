@@ -24,7 +24,6 @@ Array = NDArray[Any]
 F = TypeVar("F", bound=Callable[..., Any])
 LANES = 16  # messages that are hashed side by side: the compiler makes vector instructions of them
 LONGEST = 1024  # bytes of a value; longer ones are left to Python
-FEW = 32  # bytes that are quicker copied one by one
 DROPPED, OTHER = 0, 255  # in a table of bytes: removed from the message; makes the value SLOW
 # Instead of a size: the field stays, as it is NULL or empty; Python makes it; it becomes NULL.
 KEPT, SLOW, NULLED = -1, -2, -3
@@ -34,10 +33,21 @@ DOTLESS = tuple(np.frombuffer(end, dtype=np.uint8) for end in GMAIL)
 
 
 def compiled(function: F) -> F:
+    """Without reference counts: they are atomic, and threads that share an array wait for each
+    other at every call inside a loop. Such a loop cannot make arrays."""
+    return _compiled(function, _nrt=False)
+
+
+def allocating(function: F) -> F:
+    """One that makes arrays, for the others to work in."""
+    return _compiled(function)
+
+
+def _compiled(function: F, **options: Any) -> F:
     try:
-        return cast(F, njit(nogil=True, cache=True)(function))
+        return cast(F, njit(nogil=True, cache=True, **options)(function))
     except RuntimeError:  # nowhere to keep it: compiled anew by each process, some seconds
-        return cast(F, njit(nogil=True)(function))
+        return cast(F, njit(nogil=True, **options)(function))
 
 
 # --- SHA-256 -------------------------------------------------------------------------------------
@@ -84,7 +94,9 @@ def compress(state: Array, block: Array, work: Array) -> None:
             low = _turned(x, R7) ^ _turned(x, R18) ^ (x >> R3)
             high = _turned(y, R17) ^ _turned(y, R19) ^ (y >> R10)
             block[i, lane] = block[i - 16, lane] + low + block[i - 7, lane] + high
-    work[:] = state
+    for row in range(8):
+        for lane in range(LANES):
+            work[row, lane] = state[row, lane]
     for i in range(64):
         # a to h of the standard; instead of moving them all, their rows turn.
         a, b, c, d = -i % 8, (1 - i) % 8, (2 - i) % 8, (3 - i) % 8
@@ -104,7 +116,7 @@ def compress(state: Array, block: Array, work: Array) -> None:
             state[row, lane] += work[row, lane]
 
 
-@compiled
+@allocating
 def hmacs(
     messages: Array, sizes: Array, key: Array, block: Array, work: Array, made: Array
 ) -> None:
@@ -231,7 +243,7 @@ def written(digest: Array, steps: Array, texts: Array, words: Array, into: Array
     return at
 
 
-@compiled
+@allocating
 def pseudonyms(
     data: Array, starts: Array, sizes: Array, meant: Array, address: bool, key: Array, steps: Array,
     texts: Array, words: Array, into: Array, places: Array, lengths: Array
@@ -306,14 +318,10 @@ def fields(data: Array, at: int, starts: Array, sizes: Array) -> tuple[int, int]
 
 @compiled
 def copied(data: Array, start: int, end: int, into: Array, at: int) -> int:
-    """These bytes into `into`, from `at` on; where they end. Few are quicker one by one."""
-    size = end - start
-    if size > FEW:
-        into[at : at + size] = data[start:end]
-    else:
-        for k in range(size):
-            into[at + k] = data[start + k]
-    return at + size
+    """These bytes into `into`, from `at` on; where they end."""
+    for k in range(end - start):
+        into[at + k] = data[start + k]
+    return at + end - start
 
 
 @compiled
@@ -333,8 +341,7 @@ def assembled(
     """The rows anew, with what stands before and behind them; returns how many bytes, -1 where a
     value has no pseudonym. `slots`: by column, the row of `places` and `lengths` that has its
     pseudonyms (in `made`), or -1."""
-    into[:begin] = data[:begin]
-    at = begin
+    at = copied(data, 0, begin, into, 0)
     for row in range(len(starts)):
         kept = starts[row, 0] - 6  # the row's head, and the first field's
         for column in range(starts.shape[1]):
@@ -355,9 +362,7 @@ def assembled(
             at = copied(made, places[slot, row], places[slot, row] + max(size, 0), into, at + 4)
         last = starts.shape[1] - 1
         at = copied(data, kept, starts[row, last] + max(sizes[row, last], 0), into, at)
-    rest = len(data) - end
-    into[at : at + rest] = data[end:]
-    return at + rest
+    return copied(data, end, len(data), into, at)
 
 
 @compiled
@@ -387,7 +392,7 @@ def written_vectors(data: Array, places: Array, made: Array, into: Array) -> Non
                 into[row, 4 + k + 3 - byte] = made[row, k + byte]
 
 
-@compiled
+@allocating
 def prefixed(data: Array, sizes: Array, mark: Array) -> Array:
     """Texts of these sizes, one behind the other, each with the mark before it."""
     if len(mark) == 0:
@@ -395,12 +400,9 @@ def prefixed(data: Array, sizes: Array, mark: Array) -> Array:
     into = np.empty(len(data) + len(sizes) * len(mark), np.uint8)
     at = place = 0
     for row in range(len(sizes)):
-        for k in range(len(mark)):
-            into[at + k] = mark[k]
-        at += len(mark)
-        for k in range(sizes[row]):
-            into[at + k] = data[place + k]
-        at, place = at + sizes[row], place + sizes[row]
+        at = copied(mark, 0, len(mark), into, at)
+        at = copied(data, place, place + sizes[row], into, at)
+        place += sizes[row]
     return into
 
 

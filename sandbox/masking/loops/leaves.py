@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.masking.loops.kernels import Array, allocating, compiled
 
 # What a rule does with a value. WHOLE: all below stays; DROPPED: masked, and an object is hard.
 INNER, KEPT, WHOLE, MASKED, DROPPED, HARD = range(6)
@@ -218,7 +218,7 @@ def _leaves(
             state = ENDED
 
 
-@compiled
+@allocating
 def leaves(
     data: Array, starts: Array, ends: Array, kinds: Array, firsts: Array, counts: Array,
     others: Array, items: Array, names: Array, cuts: Array, nodes: Array, escapes: Array,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sandbox.masking.known import GRAM
-from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.masking.loops.kernels import Array, allocating, compiled
 from sandbox.masking.prints import COARSE
 from sandbox.masking.tokens import EVERY, LONGEST_GAP, UNSPACED, decimals, tables_of
 
@@ -22,18 +22,19 @@ ZERO = np.int64(0)
 KNOWN, FIGURES, EMAIL, PHONE, IP = (np.int64(one) for one in range(5))  # what a candidate is
 EASY, HARD, COLONS = range(3)  # what a text is; COLONS: there may be IPv6 addresses
 LOCAL = 256  # characters before an `@`
-NUL = np.uint64(0)
+NUL, ONE = np.uint64(0), np.uint64(1)
 KIND, DECIMAL = 3, 4  # of a code point: its kind in `tokens`, and whether it is a foreign digit
 _LOCALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
 # Classes of characters in ASCII, as bits.
 DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST = (np.int64(1 << bit) for bit in range(5))
 IN_PHONE, IN_BRACED, IN_PLAIN = (np.int64(1 << bit) for bit in range(5, 8))  # behind +, ( and 0
+JOINED, TELLING = (np.int64(1 << bit) for bit in range(8, 10))  # no address or number begins behind
 DIGIT_OR_LETTER = DIGIT | LETTER
 FOUR, SIX, TWELVE, SEVENTEEN = (np.int64(count) for count in (4, 6, 12, 17))
 
 
 def _classes() -> Array:
-    made = np.zeros(128, dtype=np.uint8)
+    made = np.zeros(128, dtype=np.uint16)
     for code in range(128):
         char = chr(code)
         made[code] = (
@@ -45,6 +46,8 @@ def _classes() -> Array:
             | IN_PHONE * (char in "0123456789 ().-")
             | IN_BRACED * (char in "0123456789 .-")
             | IN_PLAIN * (char in "0123456789 -")
+            | JOINED * (char.isalnum() or char in ".:")
+            | TELLING * (char in "0123456789:@+(")
         )
     return made
 
@@ -259,16 +262,25 @@ def _may_be_ipv6(codes: Array, begin: int, at: int, end: int, classes: Array) ->
 
 
 @compiled
+def _may_begin(code: Any, before: Any) -> bool:
+    """Whether a character of class TELLING tells something, by the class of the one before it."""
+    if code == 58:
+        return before & HEXADECIMAL != 0
+    return code == 64 or code < 48 or before & JOINED == 0
+
+
+@compiled
 def _put(found: Array, prints: Array, held: Any, text: int, start: Any, end: Any, what: Any) -> Any:
     """One more is held; -1 when there is no room, or was none."""
     if held < 0 or held == len(found):
         return -1
     found[held, 0], found[held, 1], found[held, 2], found[held, 3] = text, start, end, what
-    prints[held, :] = NUL
+    for number in range(3):
+        prints[held, number] = NUL
     return held + 1
 
 
-@compiled
+@allocating
 def candidates(
     codes: Array, begins: Array, keys: Array, kinds: Array, classes: Array,
     base: Any, firsts: Array, coarse_firsts: Array, counts: Array, grams: Array,
@@ -300,32 +312,31 @@ def candidates(
         phones = ips = begin
         unspaced = False
         spots = 0
+        last, before = np.uint8(0), ZERO
+        sum_, power = NUL, ONE
         for at in range(begin, end):
             code = codes[at]
             here = kinds[code]
-            kind[at - begin], key[at - begin] = here & KIND, keys[code]
-            unspaced = unspaced or here == UNSPACED
-            if code <= 64 and (code == 64 or 48 <= code <= 58 or code == 43 or code == 40):
+            class_ = np.int64(classes[code]) if code < 128 else ZERO
+            if class_ & TELLING and _may_begin(code, before):
                 spot[spots] = at
                 spots += 1
-            if here & DECIMAL:
-                states[text] = HARD
+            before = class_
+            if here != last:
+                if last:
+                    ends[total], words[total] = at, _mixed(sum_)
+                    total += 1
+                starts[total], sum_, power, last = at, NUL, ONE, here
+                unspaced = unspaced or here == UNSPACED
+                if here & DECIMAL:
+                    states[text] = HARD
+                    break
+            sum_ += keys[code] * power
+            power *= base
         if states[text] == HARD:
             continue
-        kind[end - begin : end - begin + 3] = 0
-        at = begin
-        while at < end:
-            here = kind[at - begin]
-            start = at
-            if here == 0:
-                at += 1
-                continue
-            sum_, power = np.uint64(0), np.uint64(1)
-            while at < end and kind[at - begin] == here:
-                sum_ += key[at - begin] * power
-                power *= base
-                at += 1
-            starts[total], ends[total], words[total] = start, at, _mixed(sum_)
+        if last:
+            ends[total], words[total] = end, _mixed(sum_)
             total += 1
         # --- sequences of words
         for one in range(total):
@@ -366,6 +377,10 @@ def candidates(
                     prints[held - 1, 2] = _characters(codes, earlier, last, keys, base)
         # --- values in running text
         if unspaced and len(sizes):
+            for at in range(begin, end):
+                code = codes[at]
+                kind[at - begin], key[at - begin] = kinds[code], keys[code]
+            kind[end - begin : end - begin + 3] = 0
             for at in range(begin, end - 1):
                 place = at - begin
                 if kind[place] == 0:
@@ -373,7 +388,11 @@ def candidates(
                 near = kind[place] == UNSPACED or kind[place + 1] == UNSPACED
                 if not near and kind[place + 2] != UNSPACED:
                     continue
-                sum_, power = np.uint64(0), np.uint64(1)
+                if sizes[0] >= GRAM:  # most places end here
+                    sum_ = key[place] + key[place + 1] * base + key[place + 2] * base * base
+                    if not _one_bit(grams, coarse_grams, gram_shift, _mixed(sum_)):
+                        continue
+                sum_, power = NUL, ONE
                 number = 0
                 for size in range(1, min(sizes[-1], end - at) + 1):
                     sum_ += key[place + size - 1] * power
@@ -421,7 +440,7 @@ def candidates(
     return held
 
 
-@compiled
+@allocating
 def apart(found: Array, kept: Array) -> int:
     """`known.apart` of each text: the places of what stays into `kept`, in the order of the text;
     how many. `found`: (text, start, end, ...), texts ascending."""
@@ -457,15 +476,11 @@ def apart(found: Array, kept: Array) -> int:
 
 
 @compiled
-def marked(prints: Array, keys: Array, marks: Array, found: Array) -> None:
+def marked(prints: Array, keys: Array, marks: Array, begins: Array, found: Array) -> None:
     """The marks of each in one level of `prints.Prints` are added to what is found."""
+    shift = _shift(begins[:-1])
     for one in range(len(prints)):
-        low, high = 0, len(keys)
-        while low < high:
-            middle = (low + high) // 2
-            if keys[middle] < prints[one]:
-                low = middle + 1
-            else:
-                high = middle
-        if low < len(keys) and keys[low] == prints[one]:
-            found[one] |= marks[low]
+        upper = np.int64(prints[one] >> shift)
+        for place in range(begins[upper], begins[upper + 1]):
+            if keys[place] == prints[one]:
+                found[one] |= marks[place]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.masking.loops.kernels import Array, allocating, compiled
 from sandbox.masking.loops.latest import Latest, plain
 from sandbox.masking.patterns import MASKED, Template, parts
 
@@ -18,11 +18,13 @@ KEPT = -1  # instead of a number: the piece stays
 
 class Pieces(NamedTuple):
     """Templates as arrays. By template: its first piece, and the end of the last. By piece: what it
-    is, how few characters it may have, its class, its number, and where its characters begin."""
+    is, how few characters it may have, whether it takes all that it can or nothing matches, its
+    class, its number, and where its characters begin."""
 
     firsts: Array
     kinds: Array
     least: Array
+    greedy: Array
     classes: Array
     numbers: Array
     cuts: Array
@@ -53,20 +55,28 @@ class TemplateFinder:
 
 
 def pieces(templates: Sequence[Template], numbers: Mapping[str, int]) -> Pieces:
-    firsts, kinds, least, classes, made, cuts = [0], [], [], [], [], [0]
+    firsts, kinds, least, greedy, classes, made, cuts = [0], [], [], [], [], [], [0]
     texts = b""
     allowed: list[Array] = []
     for template in templates:
+        former: Array | None = None  # the class of the part before
         for (match, fixed), (kind, strategy) in zip(parts(template), template.groups, strict=True):
             kinds.append(FIXED if fixed else DEEP if match[2] else PART)
             least.append(int(match[1] is not None))
             made.append(numbers[strategy] if kind == MASKED else KEPT)
-            texts += (match[4] or match[5] or "").encode()
+            text = (match[4] or match[5] or "").encode()
+            if former is not None:
+                greedy[-1] = text != b"" and not former[text[0]]
+            class_ = _class(template.separators, strategy == "ip" and kind == MASKED)
+            former = class_ if kinds[-1] == PART else None
+            greedy.append(former is not None)  # as the last one
+            texts += text
             cuts.append(len(texts))
             classes.append(len(allowed))
-            allowed.append(_class(template.separators, strategy == "ip" and kind == MASKED))
+            allowed.append(class_)
         firsts.append(len(kinds))
-    ints = (np.array(one, dtype=np.int64) for one in (firsts, kinds, least, classes, made, cuts))
+    listed = (firsts, kinds, least, greedy, classes, made, cuts)
+    ints = (np.array(one, dtype=np.int64) for one in listed)
     characters = np.frombuffer(texts + b"\0", dtype=np.uint8)
     return Pieces._make((*ints, characters, np.array(allowed, dtype=bool).reshape(-1, 256)))
 
@@ -109,10 +119,14 @@ def _fixed(data: Array, at: int, end: int, cut: int, stop: int, texts: Array) ->
 @compiled
 def _matches(
     data: Array, start: int, end: int, first: int, last: int, kinds: Array, least: Array,
-    classes: Array, cuts: Array, texts: Array, allowed: Array, stops: Array
+    greedy: Array, classes: Array, cuts: Array, texts: Array, allowed: Array, stops: Array
 ) -> bool:  # fmt: skip
     """Whether the whole name is of a template's form; where each piece ends into `stops`. Pieces
     take as much as they can, then less, as a regular expression does."""
+    if last > first and kinds[last - 1] == FIXED:
+        tail = end - (cuts[last] - cuts[last - 1])
+        if tail < start or _fixed(data, tail, end, cuts[last - 1], cuts[last], texts) < 0:
+            return False
     piece, at = first, start
     forward = True
     while True:
@@ -140,7 +154,7 @@ def _matches(
                 return False
             begin = start if piece == first else stops[piece - first - 1]
             at = stops[piece - first] - 1
-            if kinds[piece] == FIXED or at - begin < least[piece]:
+            if kinds[piece] == FIXED or greedy[piece] or at - begin < least[piece]:
                 piece -= 1
                 continue
             stops[piece - first] = at
@@ -148,10 +162,10 @@ def _matches(
             forward = True
 
 
-@compiled
+@allocating
 def matched(
     data: Array, starts: Array, ends: Array, firsts: Array, kinds: Array, least: Array,
-    classes: Array, numbers: Array, cuts: Array, texts: Array, allowed: Array, hard: Array,
+    greedy: Array, classes: Array, numbers: Array, cuts: Array, texts: Array, allowed: Array, hard: Array,
     found: Array
 ) -> int:  # fmt: skip
     """The masked parts of each name by the first template that it has the form of, as (text, start,
@@ -163,8 +177,8 @@ def matched(
         for template in range(len(firsts) - 1):
             first, last = firsts[template], firsts[template + 1]
             if not _matches(
-                data, starts[text], ends[text], first, last, kinds, least, classes, cuts, texts,
-                allowed, stops
+                data, starts[text], ends[text], first, last, kinds, least, greedy, classes, cuts,
+                texts, allowed, stops
             ):  # fmt: skip
                 continue
             hard[text] = False

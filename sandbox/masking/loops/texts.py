@@ -94,7 +94,7 @@ class TextFinder:
             return self._index.marks(prints)
         marks = np.zeros(len(prints), dtype=np.uint16)
         for level in levels:
-            scanning.marked(prints, level.keys, level.marks, marks)
+            scanning.marked(prints, level.keys, level.marks, level.begins, marks)
         return marks
 
     def _with_ips(self, found: Array, codes: Array, begins: Array, states: Array) -> Array:

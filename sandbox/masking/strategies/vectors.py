@@ -25,6 +25,7 @@ from sandbox.masking.strategies.base import Function, Strategy, Together, Tools
 METHODS = ("keep", "noise", "random", "rotate")
 TABLE = 1 << 16  # numbers drawn once, that noise is cut from
 REFLECTIONS = 4
+TOGETHER = 1 << 14  # numbers that are changed together: what is made of them stays in the cache
 LARGEST = np.finfo(np.float32).max
 Matrix = NDArray[np.float64]  # a vector a row
 Change = Callable[[Matrix], Matrix]
@@ -84,9 +85,13 @@ def _rotate(tools: Tools) -> Change:
 
     def change(vectors: Matrix) -> Matrix:
         order, signs, normals = parts(vectors.shape[1])
-        made: Matrix = np.take(vectors, order, axis=1) * signs
+        made: Matrix = np.take(vectors, order, axis=1)
+        made *= signs
+        product = np.empty_like(made)
         for normal in normals:
-            made -= 2 * (made * normal).sum(axis=1)[:, None] * normal
+            np.multiply(made, normal, out=product)
+            np.multiply(2 * product.sum(axis=1)[:, None], normal, out=product)
+            made -= product
         return made
 
     return change
@@ -149,8 +154,12 @@ class Vectors(Together):
     def matrix(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
         """The same of the rows of a matrix. Numbers are float32, however they were written: the
         same vector becomes the same one in every store."""
-        made = self._change(vectors.astype(np.float32).astype(np.float64))
-        return np.clip(made, -LARGEST, LARGEST).astype(np.float32)
+        made = np.empty(vectors.shape, dtype=np.float32)
+        rows = max(TOGETHER // max(vectors.shape[1], 1), 1)
+        for at in range(0, len(vectors), rows):
+            numbers = vectors[at : at + rows].astype(np.float32).astype(np.float64)
+            made[at : at + rows] = np.clip(self._change(numbers), -LARGEST, LARGEST)
+        return made
 
     def _lists(self, vectors: Sequence[Any]) -> list[Any]:
         """Vectors of any length, each by itself."""

@@ -36,8 +36,8 @@ class Level:
 
     @cached_property
     def begins(self) -> Array:
-        """By the upper bits of a fingerprint: where those with them begin, and the end of all. About
-        one entry has the same, as they are spread evenly."""
+        """By the upper bits of a fingerprint: where those with them begin, and the end of all.
+        They are spread evenly, so about one entry has the same."""
         bits = max(len(self.keys).bit_length() - 1, 1)
         upper = np.arange(1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
         found = np.concatenate((self.keys.searchsorted(upper), [len(self.keys)]))

@@ -372,7 +372,7 @@ def test_a_reader_that_stops_early_leaves_no_thread(
         next(pieces)
         pieces.close()  # type: ignore[attr-defined]
     one.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("mongo_")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("stream")]
 
 
 # --- one moment ----------------------------------------------------------------------------------

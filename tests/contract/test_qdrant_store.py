@@ -16,7 +16,7 @@ from sandbox.contract import Access
 from sandbox.errors import ConfigError, Refused, SnapshotBroken, Unreachable
 from sandbox.masking.keep import KEEP
 from sandbox.model import Dataset, Endpoint, Identity, Marker, Point, QdrantSpace, Role
-from sandbox.stores.qdrant import Admin, Source, Store, batches, markers, rest, token
+from sandbox.stores.qdrant import Admin, Source, Store, batches, markers, rest, scrolling, token
 from tests.contract.decoded import Decoded
 
 OURS = Marker(project="demo", environment="playground", snapshot="s1")
@@ -227,6 +227,58 @@ def test_many_points_in_many_batches(empty: Place) -> None:
     store = empty.load()
     assert store.count() == {"points": 3000}
     assert empty.points(empty.playground) == empty.points(empty.production)
+
+
+def read_ids(place: Place, mask: Any = KEEP) -> tuple[list[Any], int]:
+    """In the order of the stream, and how many rows it told."""
+    source = place.source()
+    with source.cut() as cut:
+        (dataset,) = source.datasets(cut)
+        pieces = list(source.read(cut, dataset, mask))
+    lines = [orjson.loads(piece) for _, piece in pieces]
+    assert all(one["count"] == len(one["points"]) for one in lines)
+    return [p["id"] for one in lines for p in one["points"]], sum(rows for rows, _ in pieces)
+
+
+@pytest.mark.parametrize("mask", [KEEP, Decoded()], ids=["raw", "decoded"])
+def test_a_large_collection_is_scrolled_from_several_places(
+    empty: Place, monkeypatch: pytest.MonkeyPatch, mask: Any
+) -> None:
+    """Every point exactly once, of either kind of id, wherever the bounds fall."""
+    points = plain_points(500)
+    for number, point in enumerate(points):
+        if number % 2:
+            point["id"] = str(uuid.UUID(int=number << 118 | number))
+        elif number % 3 == 0:
+            point["id"] = (1 << 64) - 1 - number
+    empty.make({"vectors": {"size": 4, "distance": "Dot"}}, points)
+    empty.admin().isolate()
+    monkeypatch.setattr(scrolling, "RANGE_BYTES", 1000)
+    wanted = {point["id"] for point in points}
+    for _ in range(4):  # other bounds each time
+        ids, told = read_ids(empty, mask)
+        assert len(ids) == len(wanted) == told
+        assert set(ids) == wanted
+        assert ids != sorted(ids, key=scrolling.order)  # or it was one place
+    empty.load(mask=mask)
+    assert empty.points(empty.playground) == empty.points(empty.production)
+
+
+def test_a_server_that_draws_no_points_is_scrolled_from_one_place(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = rest.Rest.result
+
+    def old(self: Any, method: str, path: Any, body: Any = None, **query: str) -> Any:
+        if path[-1] == "query":
+            raise rest.Answered("HTTP 400: unknown variant `sample`", status=400, where="qdrant")
+        return real(self, method, path, body, **query)
+
+    monkeypatch.setattr(rest.Rest, "result", old)
+    monkeypatch.setattr(scrolling, "RANGE_BYTES", 10)
+    ids, told = read_ids(place)
+    assert len(ids) == told == 50
+    assert ids == sorted(ids)
 
 
 def test_an_empty_collection(empty: Place) -> None:

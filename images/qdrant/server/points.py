@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import qdrant_edge as edge
@@ -138,6 +139,8 @@ def query(collection: Collection, body: dict[str, Any]) -> dict[str, Any]:
     if wanted is None:
         found = scroll(collection, {**body, "offset": None})["points"]
         return {"points": [{**p, "version": 0, "score": 0.0} for p in found]}
+    if wanted == {"sample": "random"}:
+        return {"points": _drawn(collection, body)}
     if isinstance(wanted, dict) and "nearest" in wanted:
         wanted = wanted["nearest"]
     using = body.get("using")
@@ -150,6 +153,16 @@ def query(collection: Collection, body: dict[str, Any]) -> dict[str, Any]:
             wanted = wanted[using or ""]
         body = {**body, "filter": _without(body.get("filter"), body["query"])}
     return {"points": _nearest(collection, body, wanted, using)}
+
+
+def _drawn(collection: Collection, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Points of no order. (The server draws them; here all ids are looked at.)"""
+    whole = {"filter": body.get("filter"), "limit": 1 << 30, "with_payload": False}
+    ids = [one["id"] for one in scroll(collection, whole)["points"]]
+    limit = int(body.get("limit") or 10)
+    chosen = random.sample(ids, min(limit, len(ids)))
+    found = retrieve(collection, {"with_payload": False, **body, "ids": chosen})
+    return [{**one, "version": 0, "score": 0.0} for one in found]
 
 
 def _nearest(

@@ -264,9 +264,8 @@ def _may_be_ipv6(codes: Array, begin: int, at: int, end: int, classes: Array) ->
 @compiled
 def _may_begin(code: Any, before: Any) -> bool:
     """Whether a character of class TELLING tells something, by the class of the one before it."""
-    if code == 58:
-        return before & HEXADECIMAL != 0
-    return code == 64 or code < 48 or before & JOINED == 0
+    wanted = HEXADECIMAL if code == 58 else JOINED
+    return bool(code == 64 or code < 48 or (before & wanted != 0) == (code == 58))
 
 
 @compiled

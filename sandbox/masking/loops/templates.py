@@ -55,8 +55,9 @@ class TemplateFinder:
 
 
 def pieces(templates: Sequence[Template], numbers: Mapping[str, int]) -> Pieces:
-    firsts, kinds, least, greedy, classes, made, cuts = [0], [], [], [], [], [], [0]
+    firsts, kinds, least, classes, made, cuts = [0], [], [], [], [], [0]
     texts = b""
+    greedy: list[bool] = []
     allowed: list[Array] = []
     for template in templates:
         former: Array | None = None  # the class of the part before
@@ -75,7 +76,7 @@ def pieces(templates: Sequence[Template], numbers: Mapping[str, int]) -> Pieces:
             classes.append(len(allowed))
             allowed.append(class_)
         firsts.append(len(kinds))
-    listed = (firsts, kinds, least, greedy, classes, made, cuts)
+    listed: list[Sequence[int]] = [firsts, kinds, least, greedy, classes, made, cuts]
     ints = (np.array(one, dtype=np.int64) for one in listed)
     characters = np.frombuffer(texts + b"\0", dtype=np.uint8)
     return Pieces._make((*ints, characters, np.array(allowed, dtype=bool).reshape(-1, 256)))
@@ -165,8 +166,8 @@ def _matches(
 @allocating
 def matched(
     data: Array, starts: Array, ends: Array, firsts: Array, kinds: Array, least: Array,
-    greedy: Array, classes: Array, numbers: Array, cuts: Array, texts: Array, allowed: Array, hard: Array,
-    found: Array
+    greedy: Array, classes: Array, numbers: Array, cuts: Array, texts: Array, allowed: Array,
+    hard: Array, found: Array
 ) -> int:  # fmt: skip
     """The masked parts of each name by the first template that it has the form of, as (text, start,
     end, number); how many. `hard`: names of no form; the others as in `Pieces`."""

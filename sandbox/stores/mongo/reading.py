@@ -6,9 +6,7 @@ document comes exactly once whatever its id is.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pymongo.collection import Collection
@@ -77,21 +75,3 @@ def _begins_at(collection: Collection[Any], bound: Any) -> bool:
         return int(told["executionStats"]["totalKeysExamined"]) <= NEAR
     except (OperationFailure, KeyError):
         return False
-
-
-def batches(open_cursor: Open, wanted: Sequence[Options]) -> Iterator[bytes]:
-    """The answers of all cursors as they come: one of each is on its way or waiting here."""
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(len(wanted), thread_name_prefix="mongo"))
-        cursors = [open_cursor(one) for one in wanted]
-        waiting: dict[Future[bytes | None], Iterator[bytes]] = {
-            pool.submit(next, cursor, None): cursor for cursor in cursors
-        }
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                cursor = waiting.pop(future)
-                batch = future.result()
-                if batch is not None:
-                    waiting[pool.submit(next, cursor, None)] = cursor
-                    yield batch

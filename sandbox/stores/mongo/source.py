@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure
 from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.model import Dataset, Kind, Marker
 from sandbox.stores.mongo import design
-from sandbox.stores.mongo.reading import Open, Options, batches, ranges
+from sandbox.stores.mongo.reading import Open, Options, ranges
 from sandbox.stores.mongo.roles import SHAPE, WRITE
 from sandbox.stores.mongo.session import (
     LOSSLESS,
@@ -28,6 +28,7 @@ from sandbox.stores.mongo.session import (
     read_marker,
     space_of,
 )
+from sandbox.stores.streams import side_by_side
 
 BATCH_BYTES = 4 << 20  # what one answer of a cursor should come to
 DECODED_BYTES = 1 << 20  # the same of documents that are decoded: ten times as large in memory
@@ -139,7 +140,8 @@ class Source:
             parts: list[bytes] = []
             rows = size = 0
             size_of_answer = BATCH_BYTES if keeps else DECODED_BYTES
-            for batch in batches(self._open(stack, cut, dataset, size_of_answer), wanted):
+            cursor = self._open(stack, cut, dataset, size_of_answer)
+            for batch in side_by_side([cursor(one) for one in wanted]):
                 got, data = (count(batch), batch) if keeps else masked(batch, dataset.name, mask)
                 parts.append(data)
                 rows += got

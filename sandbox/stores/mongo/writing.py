@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 from sandbox.errors import SnapshotBroken
 from sandbox.stores.mongo.session import doing
 
-BATCH_BYTES = 8 << 20  # a message is 48 MB at most, and several batches are in flight
+BATCH_BYTES = 2 << 20  # a message is 48 MB at most; several are in flight, each held twice
 BATCH_ROWS = 2_000  # 100,000 is the server's limit
 IN_FLIGHT = 2
 LONGEST = 16 * 1024 * 1024 + 16 * 1024  # a document's own limit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,11 +13,11 @@ from sandbox.contract import Access, Cut, Mask, Tool
 from sandbox.errors import Refused, Unreachable
 from sandbox.model import Dataset, Kind, Marker, QdrantSpace
 from sandbox.stores.qdrant import batches, collections, markers, rest
+from sandbox.stores.qdrant.scrolling import scroll_ranges
 from sandbox.stores.qdrant.tokens import ORDER, read_claims, right
 
 DATASET = "points"
 NO_CHANGE = ("collections", "aliases")
-FIRST = 8  # points, to learn how large they are
 
 
 class Source:
@@ -83,9 +82,9 @@ class Source:
         return b""
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
-        """Batches as JSON lines; while one is masked, the next is on its way."""
+        """Batches as JSON lines; while one is masked, the next ones are on their way."""
         keeps = mask.keeps(dataset)
-        for points, full in self._scroll(self._name, with_vector=True):
+        for points, full in scroll_ranges(self._rest, self._name, dataset.bytes):
             if keeps:
                 count = full or len(orjson.loads(points))
             else:
@@ -107,31 +106,6 @@ class Source:
         body = {"exact": True}
         found = self._rest.result("POST", ["collections", name, "points", "count"], body)
         return int(found["count"])
-
-    def _scroll(self, name: str, *, with_vector: bool) -> Iterator[tuple[bytes, int]]:
-        """JSON arrays of points in the order of their ids, with their count where it is certain
-        without a look: a page that is followed by another is full."""
-        limit, offset = FIRST, None
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            waiting: Future[bytes] | None = pool.submit(
-                self._page, name, limit, offset, with_vector
-            )
-            while waiting is not None:
-                answer = waiting.result()
-                points, offset = batches.cut_answer(answer)
-                full = 0 if offset is None else limit
-                if offset is None:
-                    waiting = None
-                else:
-                    limit = batches.batch_size(points, limit)
-                    waiting = pool.submit(self._page, name, limit, offset, with_vector)
-                yield points, full
-
-    def _page(self, name: str, limit: int, offset: Any, with_vector: bool) -> bytes:
-        body = {"limit": limit, "with_payload": True, "with_vector": with_vector}
-        if offset is not None:
-            body["offset"] = offset
-        return self._rest.raw("POST", ["collections", name, "points", "scroll"], body)
 
 
 def _vector_bytes(options: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ from sandbox.errors import ConfigError, NoBaseline, Refused, SnapshotBroken
 from sandbox.model import Change, Dataset, Identity, Marker, QdrantSpace, Space
 from sandbox.stores.qdrant import batches, collections, markers, rest, rewind
 from sandbox.stores.qdrant.rewind import Difference
+from sandbox.stores.qdrant.scrolling import Page, scroll
 from sandbox.stores.qdrant.source import DATASET, Source
 from sandbox.stores.qdrant.tokens import marker_collection
 
@@ -189,7 +190,7 @@ class Store(Source):
         hashed = hashlib.blake2b(digest_size=16)
 
         def lines() -> Iterator[bytes]:
-            for points, _ in self._scroll(markers.numbered(self._name, number), with_vector=True):
+            for points, _ in self._pages(number):
                 hashed.update(points)
                 if points != b"[]":
                     yield batches.line(0, points)[:-1]
@@ -202,9 +203,12 @@ class Store(Source):
     def _digest(self, number: int) -> str:
         """Of every point in the order of their ids."""
         hashed = hashlib.blake2b(digest_size=16)
-        for points, _ in self._scroll(markers.numbered(self._name, number), with_vector=True):
+        for points, _ in self._pages(number):
             hashed.update(points)
         return hashed.hexdigest()
+
+    def _pages(self, number: int) -> Iterator[Page]:
+        return scroll(self._rest, markers.numbered(self._name, number), with_vector=True)
 
     def _info(self, number: int) -> dict[str, Any]:
         path = ["collections", markers.numbered(self._name, number)]
@@ -222,7 +226,7 @@ class Store(Source):
         wanted = [needle for needle in needles if needle]
         raw = [orjson.dumps(needle)[1:-1] for needle in wanted]
         found: set[str] = set()
-        for points, _ in self._scroll(self._name, with_vector=False):
+        for points, _ in scroll(self._rest, self._name, with_vector=False):
             if not any(needle in points for needle in raw):
                 continue
             for point in orjson.loads(points):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any, NamedTuple, Protocol, runtime_checkable
 
 from sandbox.model import (
     Attempt,
@@ -31,6 +31,14 @@ Texts = Callable[[Sequence[str]], Sequence[str | None]]
 Rows = Callable[[Sequence[Any]], bytes]  # COPY's messages, as bytes or memoryviews
 BINARY_COPY = b"PGCOPY\n\xff\r\n\0"  # begins PostgreSQL's binary COPY
 Documents = Sequence[dict[str, Any]]
+Batches = Callable[[bytes], tuple[int, bytes]]  # documents one behind the other; how many
+
+
+class Codec(NamedTuple):
+    """Between documents as they are stored and as Python has them, losing nothing."""
+
+    decode: Callable[[bytes], list[dict[str, Any]]]
+    encode: Callable[[Mapping[str, Any]], bytes]
 
 
 class Mask(Protocol):
@@ -43,6 +51,8 @@ class Mask(Protocol):
     of many rows, to be called in this order; the table travels as COPY text instead of binary then.
     `bulk`: of a large table, a function over many rows of binary COPY's messages for all columns
     that have no expression, those of `texts`, too; None where there is none.
+    `encoded`: of a large collection, a function over documents as they are stored; None where there
+    is none, and they are to be given to `documents`.
     `settings`: what the expressions read with `current_setting`, to be bound as parameters of
     `set_config(name, value, is_local => true)`: key material never stands in query text.
     `documents`, `points`, `entries`: many at once, which costs a fraction of one by one. Documents
@@ -61,6 +71,7 @@ class Mask(Protocol):
     def bulk(self, table: Dataset) -> Rows | None: ...
     def where(self, table: Dataset) -> str: ...
     def documents(self, collection: str, documents: Documents) -> Documents: ...
+    def encoded(self, collection: Dataset, codec: Codec) -> Batches | None: ...
     def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]: ...
     def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]: ...
     def file(self, directory: str, file: FileEntry) -> FileEntry | None: ...

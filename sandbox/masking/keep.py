@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
-from sandbox.contract import Documents, Rows, Texts
+from sandbox.contract import Batches, Codec, Documents, Rows, Texts
 from sandbox.model import Dataset, Entry, FileEntry, Point
 
 CHUNK = 1 << 20  # bytes
@@ -31,6 +31,9 @@ class Keep:
 
     def documents(self, collection: str, documents: Documents) -> Documents:
         return documents
+
+    def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
+        return None
 
     def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
         return points

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from sandbox.contract import Rows
+from sandbox.contract import Batches, Codec, Rows
 from sandbox.errors import ConfigError
 from sandbox.masking import sql
 from sandbox.masking.entries import Keys
 from sandbox.masking.leaks import Originals
+from sandbox.masking.loops import worth
 from sandbox.masking.paths import Directory
 from sandbox.masking.patterns import template
 from sandbox.masking.policy import Policy
@@ -250,10 +251,18 @@ class PolicyMask:
         if self.links.active:
             followed = [self.links.document(collection, one) for one in documents]
             documents = [one for one in followed if one is not None]
-        walker = self._collections.get(collection)
+        return self._collection(collection).documents(documents)
+
+    def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
+        if self.links.active or not worth(collection.rows):
+            return None
+        return self._collection(collection.name).encoded(codec)
+
+    def _collection(self, name: str) -> Walker:
+        walker = self._collections.get(name)
         if walker is None:
-            walker = self._collections[collection] = self._walker(f"mongo.{collection}", Tree())
-        return walker.documents(documents)
+            walker = self._collections[name] = self._walker(f"mongo.{name}", Tree())
+        return walker
 
     def points(self, collection: str, points: Sequence[Point]) -> list[Point]:
         if self.links.active:

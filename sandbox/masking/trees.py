@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sandbox.contract import Batches, Codec
 from sandbox.masking.loops import worth
 from sandbox.masking.rules import ANY, DEEP, ITEMS, Rule, Tree
 from sandbox.masking.strategies import STRATEGIES, Function, Tools, make, many, of_text
@@ -256,6 +257,13 @@ class Walker:
             finder = jsons.JsonFinder(self.root, remembered)
             self._loops = spans.InLoops(finder, remembered, self._some)
         return self._loops
+
+    def encoded(self, codec: Codec) -> Batches:
+        """`documents` as they are stored, in compiled loops, where they are available."""
+        from sandbox.masking.loops import documents, latest
+
+        remembered = latest.of(self._tools.made)
+        return documents.Documents(self.root, remembered, codec, self.documents).masked
 
     def begin_json(self, node: Node, text: str | bytes, path: str, later: Later) -> Any:
         """What the text says, masked but for its free text; NO_JSON when it is none."""

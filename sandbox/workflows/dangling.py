@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, Any, TypeVar
 
-from sandbox.contract import Documents, Mask
+from sandbox.contract import Batches, Codec, Documents, Mask
 from sandbox.masking.subset import Links, Target, Values
 from sandbox.model import Dataset, Entry, FileEntry, Point
 
@@ -50,8 +50,22 @@ class Watched:
         return {name: count for name, count in sorted(self._counts.items()) if count}
 
     def documents(self, collection: str, documents: Documents) -> Documents:
-        self._note("mongo", documents, lambda link, one: link.document(collection, one) == one)
+        self._look(collection, documents)
         return self._mask.documents(collection, documents)
+
+    def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
+        change = self._mask.encoded(collection, codec)
+        if change is None or "mongo" not in self._stores:
+            return change
+
+        def looked(batch: bytes) -> tuple[int, bytes]:
+            self._look(collection.name, codec.decode(batch))
+            return change(batch)
+
+        return looked
+
+    def _look(self, collection: str, documents: Documents) -> None:
+        self._note("mongo", documents, lambda link, one: link.document(collection, one) == one)
 
     def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
         self._note("qdrant", points, lambda link, one: _same_payload(link.point(one), one))

@@ -285,7 +285,8 @@ def test_dates_that_python_has_no_word_for_pass_through_a_mask() -> None:
     """The stand-in stores none of them; the real server does."""
     dates = [DatetimeMS(n) for n in (-(2**63), -62135596800001, -1, 253402300800000, 2**63 - 1)]
     data = b"".join(bson.encode({"_id": n, "d": date}) for n, date in enumerate(dates))
-    assert source.masked(data, "c", Decoded()) == (len(dates), data)
+    change = source.changer(Dataset(store="mongo", name="c"), Decoded())
+    assert change.batch(data) == (len(dates), data)
 
 
 # --- several cursors ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ written, spaces and duplicate names, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,14 @@ ROOM = 1 << 13  # masked values in a window, at first
 MARK = 34  # begins a string
 
 
-class JsonFinder:
-    """JSON by the rules below one node."""
+class TreeFinder:
+    """What the finders of JSON and BSON share: the rules below one node, and whose turn is when."""
 
-    def __init__(self, root: Node, latest: Latest) -> None:
+    def __init__(self, root: Node, latest: Latest, written: Callable[[Any], Make]) -> None:
+        """`written`: a function over values, over how they are written."""
         self._nodes: list[Node] = []
         self._rules = rules(root, self._nodes)
-        self._latest = latest
+        self._latest, self._written = latest, written
         self._numbers = np.array([self._number(node) for node in self._nodes], dtype=np.int64)
         self._texts = {
             number: text_finder(node) for number, node in enumerate(self._nodes) if node.late
@@ -39,29 +41,41 @@ class JsonFinder:
         if node.late or _kind(node) not in (leaves.MASKED, leaves.DROPPED):
             return -1
         assert node.function is not None
-        return self._latest.number(("json", id(node.function)), _written(node.function))
+        what = (self._written, id(node.function))
+        return self._latest.number(what, self._written(node.function))
 
-    def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
-        """See `spans.Finder`. Free text comes last: what is beside it is known by then."""
-        found = self._leaves(data, starts, ends, hard)
+    def _spans(self, data: Array, found: Array, hard: Array) -> Array:
+        """Of values, as (text, start, end, node). Free text comes last: what is beside it is known
+        by then."""
         text, node = found[:, 0].copy(), found[:, 3].copy()
-        spans = self._spans(data, found, node, hard)
-        for number, count in enumerate(np.bincount(node[~hard[text]]).tolist()):
-            self._nodes[number].count += count
-        return spans
-
-    def _spans(self, data: Array, found: Array, node: Array, hard: Array) -> Array:
         found[:, 3] = self._numbers[node]
         late = {
             int(one): finder for one in np.unique(node) if (finder := self._texts.get(int(one)))
         }
-        if not late:
-            return found
-        beside = found[found[:, 3] >= 0]
-        self._latest.take(data, beside)
-        parts = [self._inside(data, found[node == one], late[one], hard) for one in late]
-        found = np.concatenate((beside, *parts))
-        return found[np.argsort(found[:, 1], kind="stable")]
+        if late:
+            beside = found[found[:, 3] >= 0]
+            self._latest.take(data, beside)
+            parts = [self._inside(data, found[node == one], late[one], hard) for one in late]
+            found = np.concatenate((beside, *parts))
+            found = found[np.argsort(found[:, 1], kind="stable")]
+        for number, count in enumerate(np.bincount(node[~hard[text]]).tolist()):
+            self._nodes[number].count += count
+        return found
+
+    def _inside(self, data: Array, found: Array, finder: Finder, hard: Array) -> Array:
+        """What a rule for free text finds inside these values."""
+        raise NotImplementedError
+
+
+class JsonFinder(TreeFinder):
+    """JSON by the rules below one node."""
+
+    def __init__(self, root: Node, latest: Latest) -> None:
+        super().__init__(root, latest, _written)
+
+    def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
+        """See `spans.Finder`."""
+        return self._spans(data, self._leaves(data, starts, ends, hard), hard)
 
     def _leaves(self, data: Array, starts: Array, ends: Array, hard: Array) -> Array:
         """As (text, start, end, node)."""
@@ -74,18 +88,23 @@ class JsonFinder:
             room *= 2
 
     def _inside(self, data: Array, found: Array, finder: Finder, hard: Array) -> Array:
-        """What is found inside strings; what is no string, or escaped, makes its text hard."""
+        """What is no string, or escaped, makes its text hard."""
         starts, ends = found[:, 1] + 1, found[:, 2] - 1
         odd = np.empty(len(found), dtype=bool)
         leaves.escaped(data, starts, ends, odd)
         odd |= data[found[:, 1]] != MARK
         inner = np.flatnonzero(~odd)
-        unsure = np.zeros(len(inner), dtype=bool)
-        parts = finder.find(data, starts[inner], ends[inner], unsure)
+        parts, unsure = _found(finder, data, starts[inner], ends[inner])
         odd[inner] |= unsure
         hard[found[odd, 0]] = True
         parts[:, 0] = found[inner[parts[:, 0]], 0]
         return parts
+
+
+def _found(finder: Finder, data: Array, starts: Array, ends: Array) -> tuple[Array, Array]:
+    """Spans of these texts, and which of them are hard."""
+    unsure = np.zeros(len(starts), dtype=bool)
+    return finder.find(data, starts, ends, unsure), unsure
 
 
 def _written(function: Any) -> Make:

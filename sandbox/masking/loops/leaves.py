@@ -122,7 +122,7 @@ def _word(data: Array, at: int, end: int) -> int:
 
 
 @compiled
-def _child(
+def child_of(
     node: int, data: Array, start: int, end: int, firsts: Array, counts: Array, others: Array,
     names: Array, cuts: Array, nodes: Array
 ) -> Any:  # fmt: skip
@@ -175,7 +175,7 @@ def _leaves(
             colon = _blank(data, stop, end)
             if not plain or stop == 0 or colon == end or data[colon] != 58:
                 return -1
-            node = _child(
+            node = child_of(
                 stack[depth - 1], data, at + 1, stop - 1, firsts, counts, others, names, cuts, nodes
             )
             if node == NONE:

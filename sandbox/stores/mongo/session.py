@@ -23,7 +23,7 @@ from pymongo.errors import (
 )
 from pymongo.synchronous import monitor
 
-from sandbox.contract import Access
+from sandbox.contract import Access, Codec
 from sandbox.errors import ConfigError, LoginRefused, Refused, SandboxError, Unreachable
 from sandbox.model import Marker, MongoSpace
 
@@ -41,6 +41,11 @@ LOSSLESS: CodecOptions[Document] = CodecOptions(
     tz_aware=True,
     uuid_representation=UuidRepresentation.UNSPECIFIED,
     datetime_conversion=DatetimeConversion.DATETIME_MS,
+)
+
+CODEC = Codec(
+    decode=lambda data: bson.decode_all(data, LOSSLESS),
+    encode=lambda document: bson.encode(document, codec_options=LOSSLESS),
 )
 
 # When Python ends, the driver waits up to half a second for daemon threads that sleep, although

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import bson
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from sandbox.contract import Access, Cut, Mask, Tool
+from sandbox.contract import Access, Batches, Cut, Mask, Tool
 from sandbox.model import Dataset, Kind, Marker
 from sandbox.stores.mongo import design
 from sandbox.stores.mongo.reading import Open, Options, ranges
 from sandbox.stores.mongo.roles import SHAPE, WRITE
 from sandbox.stores.mongo.session import (
-    LOSSLESS,
+    CODEC,
     Client,
     Document,
     connect,
@@ -134,15 +133,14 @@ class Source:
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
         """BSON documents one after the other, raw where nothing is masked."""
-        keeps = mask.keeps(dataset)
+        change = changer(dataset, mask)
         with doing(f"reading {dataset.name}"), contextlib.ExitStack() as stack:
             wanted = ranges(self._base[dataset.name], dataset)
             parts: list[bytes] = []
             rows = size = 0
-            size_of_answer = BATCH_BYTES if keeps else DECODED_BYTES
-            cursor = self._open(stack, cut, dataset, size_of_answer)
+            cursor = self._open(stack, cut, dataset, change.answer)
             for batch in side_by_side([cursor(one) for one in wanted]):
-                got, data = (count(batch), batch) if keeps else masked(batch, dataset.name, mask)
+                got, data = change.batch(batch)
                 parts.append(data)
                 rows += got
                 size += len(data)
@@ -235,6 +233,23 @@ def count(batch: bytes) -> int:
     return rows
 
 
-def masked(batch: bytes, name: str, mask: Mask) -> tuple[int, bytes]:
-    kept = mask.documents(name, bson.decode_all(batch, LOSSLESS))
-    return len(kept), b"".join([bson.encode(done, codec_options=LOSSLESS) for done in kept])
+class Change(NamedTuple):
+    """What is done to each answer of a cursor, and how many bytes one should have."""
+
+    batch: Batches
+    answer: int
+
+
+def changer(dataset: Dataset, mask: Mask) -> Change:
+    """Nothing where all is kept; else documents are masked as they are stored, or decoded."""
+    if mask.keeps(dataset):
+        return Change(lambda batch: (count(batch), batch), BATCH_BYTES)
+    encoded = mask.encoded(dataset, CODEC)
+    if encoded is not None:
+        return Change(encoded, BATCH_BYTES)
+
+    def decoded(batch: bytes) -> tuple[int, bytes]:
+        kept = mask.documents(dataset.name, CODEC.decode(batch))
+        return len(kept), b"".join(map(CODEC.encode, kept))
+
+    return Change(decoded, DECODED_BYTES)

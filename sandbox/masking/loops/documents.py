@@ -1,0 +1,124 @@
+"""BSON documents masked in compiled loops, as a cursor's batch gives them: the second way to what
+`trees.Walker.documents` makes.
+
+An element that a rule masks is given to Python once, as a document of its own; what it became is
+remembered. All others stay as they are: no document is decoded, and every type comes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sandbox.contract import Codec
+from sandbox.errors import SandboxError
+from sandbox.masking.loops import elements, leaves
+from sandbox.masking.loops.jsons import TreeFinder, _found
+from sandbox.masking.loops.kernels import Array
+from sandbox.masking.loops.latest import Latest, Make
+from sandbox.masking.loops.spans import WINDOW, Finder, spliced
+
+if TYPE_CHECKING:
+    from sandbox.masking.trees import Node
+
+ROOM = 1 << 13  # masked values in a window, at first
+SMALLEST = 5  # bytes of a document
+Slow = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
+
+
+class BsonFinder(TreeFinder):
+    """Documents by the rules below one node."""
+
+    def __init__(self, root: Node, latest: Latest, codec: Codec) -> None:
+        super().__init__(root, latest, _Written(codec))
+        looked_into = np.array([one.late for one in self._nodes])
+        masked = self._rules.kinds == leaves.MASKED
+        kinds = np.where(looked_into & masked, elements.TEXT, self._rules.kinds)
+        self._rules = self._rules._replace(kinds=kinds)
+
+    def find(self, data: Array, starts: Array, ends: Array, hard: Array) -> tuple[Array, Array]:
+        """Spans as of `spans.Finder`, and the lengths that change with them: see `elements`."""
+        room = ROOM
+        while True:
+            found = np.empty((room, 4), dtype=np.int64)
+            fields = np.empty((room, 3), dtype=np.int64)
+            held, noted = elements.elements(
+                data, starts, ends, *self._rules, elements.SIZES, hard, found, fields
+            )
+            if held >= 0:
+                break
+            room *= 2
+        return self._spans(data, found[:held], hard), fields[:noted]
+
+    def _inside(self, data: Array, found: Array, finder: Finder, hard: Array) -> Array:
+        parts, unsure = _found(finder, data, found[:, 1].copy(), found[:, 2].copy())
+        hard[found[unsure, 0]] = True
+        parts[:, 0] = found[parts[:, 0], 0]
+        return parts
+
+
+class Documents:
+    """One collection. `slow`: the same rules in Python. Shared by threads."""
+
+    def __init__(self, root: Node, latest: Latest, codec: Codec, slow: Slow) -> None:
+        self._finder = BsonFinder(root, latest, codec)
+        self._latest, self._codec, self._slow = latest, codec, slow
+
+    def masked(self, batch: bytes) -> tuple[int, bytes]:
+        """How many documents a batch has, and the batch masked."""
+        data = np.frombuffer(bytearray(batch), dtype=np.uint8)
+        begins = np.empty(len(data) // SMALLEST + 2, dtype=np.int64)
+        count = elements.parted(data, begins)
+        if count < 0:
+            raise SandboxError("the server sent what is no batch of documents")
+        begins = begins[: count + 1]
+        windows = np.searchsorted(begins, np.arange(WINDOW, len(data), WINDOW))
+        edges = np.unique(np.concatenate(([0], windows, [count]))).tolist()
+        parts = [self._window(data, begins[a : b + 1]) for a, b in pairwise(edges)]
+        return count, b"".join(parts)
+
+    def _window(self, data: Array, begins: Array) -> bytes:
+        starts, ends = begins[:-1].copy(), begins[1:].copy()
+        hard = np.zeros(len(starts), dtype=bool)
+        found, fields = self._finder.find(data, starts, ends, hard)
+        if hard.any():
+            found, fields = found[~hard[found[:, 0]]], fields[~hard[fields[:, 0]]]
+        made, places, sizes = self._latest.take(data, found)
+        into = np.empty(int(ends[-1] - starts[0] + sizes.sum()), dtype=np.uint8)
+        bytes_, characters = np.empty((2, len(starts)), dtype=np.int64)
+        size = spliced(data, starts, ends, found, made, places, sizes, into, bytes_, characters)
+        behind = np.cumsum(bytes_)
+        elements.relengthed(into, behind - bytes_, starts, found, sizes, fields)
+        whole = into[:size].tobytes()
+        return whole if not hard.any() else self._with_hard(whole, behind, np.flatnonzero(hard))
+
+    def _with_hard(self, whole: bytes, behind: Array, hard: Array) -> bytes:
+        """Those that only Python can judge in their places; they stand there as they were."""
+        edges = [0, *behind.tolist()]
+        places = [(edges[one], edges[one + 1]) for one in hard.tolist()]
+        read = [self._codec.decode(whole[start:end])[0] for start, end in places]
+        parts, at = [], 0
+        for (start, end), document in zip(places, self._slow(read), strict=True):
+            parts += [whole[at:start], self._codec.encode(document)]
+            at = end
+        return b"".join([*parts, whole[at:]])
+
+
+class _Written:
+    """A function over values, over the elements that hold them."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def __call__(self, function: Callable[[Any], Any]) -> Make:
+        decode, encode = self._codec
+
+        def make(element: bytes) -> bytes:
+            whole = (len(element) + SMALLEST).to_bytes(4, "little") + element + b"\0"
+            ((name, value),) = decode(whole)[0].items()
+            return encode({name: function(value)})[4:-1]
+
+        return make

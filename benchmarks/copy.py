@@ -38,6 +38,7 @@ from sandbox.contract import Access, Mask
 from sandbox.masking.keep import KEEP
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
+from sandbox.memory import give_back
 from sandbox.model import (
     Endpoint,
     Identity,
@@ -123,6 +124,7 @@ def mask_of(name: str) -> Mask:
 def pipe(server: Server, name: str) -> dict[str, float]:
     """Read, mask, write beside, in one process: what a peer does."""
     mask = mask_of(name)
+    give_back()  # as `transfer` does
     with opened(server) as (source, store), transfer.seldom_collected():
         began = time.monotonic()
         rows = 0

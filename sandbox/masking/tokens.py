@@ -28,6 +28,7 @@ WORD, UNSPACED = 1, 2  # kinds of characters; all others stand between words
 ASCII = 128
 LONGEST_GAP = 3  # characters between two words of one value
 EVERY = 0x110000  # code points
+PLANE = 1 << 16  # that are looked at together
 FIRST = 1 << 18  # powers that are made at first: enough for a window
 _BITS = (1 << 64) - 1
 BASE = secrets.randbits(61) << 3 | 3
@@ -81,14 +82,19 @@ def _powers_for(count: int) -> _Powers:
 @cache
 def tables_of(count: int) -> tuple[Array, Array]:
     """The key and the kind of each of the first code points; a letter's are its lower case's."""
-    text = np.arange(count, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
-    folded = np.frombuffer(fold(text).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    keys = folded.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(_SECRET)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, _MIX), (31, 1)):  # splitmix64
-        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    kinds = np.zeros(count, dtype=np.uint8)
-    for match in TOKEN.finditer(text):
-        kinds[match.start() : match.end()] = UNSPACED if CJK.match(match[0]) else WORD
+    keys, kinds = np.empty(count, dtype=np.uint64), np.zeros(count, dtype=np.uint8)
+    for start in range(0, count, PLANE):  # all at once would take four times the memory
+        end = min(start + PLANE, count)
+        codes = np.arange(start, end, dtype=np.uint32)
+        text = codes.tobytes().decode("utf-32-le", "surrogatepass")
+        folded = np.frombuffer(fold(text).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        made = folded.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(_SECRET)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, _MIX), (31, 1)):  # splitmix64
+            made = (made ^ (made >> np.uint64(shift))) * np.uint64(factor)
+        keys[start:end] = made
+        for match in TOKEN.finditer(text):
+            kind = UNSPACED if CJK.match(match[0]) else WORD
+            kinds[start + match.start() : start + match.end()] = kind
     return keys, kinds
 
 

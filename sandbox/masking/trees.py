@@ -73,12 +73,12 @@ class Later:
     by then, and the JSON that it stands in."""
 
     def __init__(self) -> None:
-        self.texts: list[tuple[Any, Any, Node, str]] = []  # (holder, place in it, rule, text)
+        self.texts: list[tuple[Any, Any, Node, Any]] = []  # (holder, place in it, rule, text)
         self.jsons: list[tuple[Any, Any, Any, bool]] = []  # (holder, place, value, as bytes)
 
     def finish(self) -> None:
         """Every text of one rule at once."""
-        groups: dict[Function, list[tuple[Any, Any, Node, str]]] = {}
+        groups: dict[Function, list[tuple[Any, Any, Node, Any]]] = {}
         for one in self.texts:
             node = one[2]
             node.count += 1
@@ -150,7 +150,7 @@ class Walker:
             elif child.of_text is not None and type(value) is str:
                 child.count += 1
                 out[key] = child.of_text(value)
-            elif child.late and isinstance(value, str):
+            elif child.late and _waits(value):
                 out[key] = None  # holds the place
                 later.texts.append((out, key, child, value))
             elif child.inside and isinstance(value, (str, bytes)):
@@ -201,7 +201,7 @@ class Walker:
             elif child.of_text is not None and type(value) is str:
                 child.count += 1
                 out.append(child.of_text(value))
-            elif child.late and isinstance(value, str):
+            elif child.late and _waits(value):
                 later.texts.append((out, len(out), child, value))
                 out.append(None)
             elif child.inside and isinstance(value, (str, bytes)):
@@ -287,6 +287,11 @@ class Walker:
         else:
             self._uncovered(path, value)
         return None
+
+
+def _waits(value: Any) -> bool:
+    """Whether a rule for free text takes it as one: a number may be a known value, too."""
+    return value is not None and not isinstance(value, (dict, list, bytes))
 
 
 def _below(path: str, key: Any) -> str:

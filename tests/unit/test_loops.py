@@ -191,6 +191,7 @@ spelled = st.sampled_from((None, 1, "\t"))
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(documents | things, spelled, st.booleans()), min_size=1, max_size=8))
+@example([({"note": 100000, "owner": {"phone": 100000}}, None, False)])
 def test_json_becomes_what_python_makes(given_: list[tuple[Any, Any, bool]]) -> None:
     values = [
         json.dumps(one, indent=indent, ensure_ascii=escaped) for one, indent, escaped in given_

@@ -70,11 +70,11 @@ class Documents:
     def masked(self, batch: bytes) -> tuple[int, bytes]:
         """How many documents a batch has, and the batch masked."""
         data = np.frombuffer(bytearray(batch), dtype=np.uint8)
-        begins = np.empty(len(data) // SMALLEST + 2, dtype=np.int64)
-        count = elements.parted(data, begins)
+        count = elements.counted(data)
         if count < 0:
             raise SandboxError("the server sent what is no batch of documents")
-        begins = begins[: count + 1]
+        begins = np.empty(count + 1, dtype=np.int64)
+        elements.parted(data, begins)
         windows = np.searchsorted(begins, np.arange(WINDOW, len(data), WINDOW))
         edges = np.unique(np.concatenate(([0], windows, [count]))).tolist()
         parts = [self._window(data, begins[a : b + 1]) for a, b in pairwise(edges)]

@@ -225,19 +225,26 @@ def elements(
 
 
 @compiled
-def parted(data: Array, starts: Array) -> int:
-    """Where each document begins in a batch, and where the last one ends; how many, or -1 for what
-    is no batch of documents or has more than there is room for."""
+def counted(data: Array) -> int:
+    """How many documents a batch has; -1 for what is none."""
     at = count = 0
     while at < len(data):
         length = _length(data, at) if at + 5 <= len(data) else 0
-        if length < 5 or at + length > len(data) or count + 1 >= len(starts):
+        if length < 5 or at + length > len(data):
             return -1
-        starts[count] = at
         at += length
         count += 1
-    starts[count] = at
     return count
+
+
+@compiled
+def parted(data: Array, begins: Array) -> None:
+    """Where each document of a batch begins, and where the last one ends."""
+    at: Any = np.int64(0)
+    for count in range(len(begins)):
+        begins[count] = at
+        if at < len(data):
+            at += _length(data, at)
 
 
 @compiled

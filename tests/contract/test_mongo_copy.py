@@ -37,7 +37,10 @@ from pymongo.errors import OperationFailure
 
 from sandbox.contract import Access
 from sandbox.errors import ConfigError, Refused, SandboxError, SnapshotBroken, Unreachable
+from sandbox.masking import loops
 from sandbox.masking.keep import Keep
+from sandbox.masking.mask import PolicyMask
+from sandbox.masking.policy import parse
 from sandbox.model import Dataset, Endpoint, Identity
 from sandbox.stores.mongo import Source, design, dumping, reading, source, writing
 from sandbox.stores.mongo.session import LOSSLESS, MARKER, NEW, OLD, marker_document
@@ -287,6 +290,32 @@ def test_dates_that_python_has_no_word_for_pass_through_a_mask() -> None:
     data = b"".join(bson.encode({"_id": n, "d": date}) for n, date in enumerate(dates))
     change = source.changer(Dataset(store="mongo", name="c"), Decoded())
     assert change.batch(data) == (len(dates), data)
+
+
+def test_a_large_collection_is_masked_as_it_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In compiled loops, and the same as Python makes of decoded documents."""
+    policy = parse(
+        'version = 1\n[mongo.types]\n"**" = "keep"\nowner = "person"\n"mail[]" = "email"\n',
+        file="masking.toml",
+    )
+    rows = [
+        one | {"owner": f"Ann {n}", "mail": ["a@b.c"] * n} for n, one in enumerate(every_type())
+    ]
+    world.production["types"].insert_many(rows)
+    python = PolicyMask(policy, key="ab" * 32)
+    expected = python.documents("types", list(world.production["types"].find()))
+    monkeypatch.setattr(loops, "MANY", 1)
+    monkeypatch.setattr(loops, "SOME", 1)
+    monkeypatch.setattr(PolicyMask, "documents", None)  # nothing goes that way
+    mask = PolicyMask(policy, key="ab" * 32)
+    world.load(mask=mask)
+    made = {source.CODEC.encode(one) for one in world.playground["types"].find()}
+    assert made == {source.CODEC.encode(one) for one in expected}
+    assert b"Ann" not in b"".join(made)
+    assert mask.counts == python.counts
+    assert not mask.uncovered
 
 
 # --- several cursors ---------------------------------------------------------------------------

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.masking.keep import KEEP
+import orjson
+
+from sandbox.contract import Batches, Codec
+from sandbox.masking.keep import KEEP, Keep
 from sandbox.masking.policy import parse
 from sandbox.masking.subset import Links, Values
 from sandbox.model import Dataset, Entry, Point
@@ -58,6 +61,25 @@ def test_what_leads_nowhere_is_counted_and_passes() -> None:
         "redis.user:*:videos[] -> postgres.videos.id": 1,
         "redis.video:{id} -> postgres.videos.id": 1,
     }
+
+
+def test_documents_that_are_masked_as_they_are_stored_are_counted_too() -> None:
+    class Raw(Keep):
+        def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
+            return lambda batch: (2, b"masked " + batch)
+
+    codec = Codec(decode=orjson.loads, encode=orjson.dumps)
+    policy = parse(POLICY, file="masking.toml")
+    chunks = Dataset(store="mongo", name="chunks")
+    mask = Watched(Raw(), each(policy.links, Links.of(policy)))
+    early = mask.encoded(chunks, codec)
+    mask.begin({("videos", "id"): Values(("1",))})
+    change = mask.encoded(chunks, codec)
+    assert early is not None and change is not None
+    for one in (early, change):
+        assert one(b'[{"video_id": 1}, {"video_id": 7}]')[1].startswith(b"masked ")
+    assert mask.dangling == {"mongo.chunks.video_id -> postgres.videos.id": 1}
+    assert watched("1").encoded(chunks, codec) is None
 
 
 def test_nothing_is_counted_where_all_is_there_and_before_it_begins() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from sandbox.contract import Codec
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
 from sandbox.model import Dataset, Field
@@ -17,6 +18,8 @@ data.at = "text"
 data.name = "person"
 place = { strategy = "path", templates = ["{username}/*"] }
 numbers = { strategy = "vector", method = "noise" }
+[mongo.collection]
+said = "text"
 """
 TYPES = {"mail": "text", "said": "text", "data": "jsonb", "place": "text", "numbers": "vector"}
 VALUES = (
@@ -26,6 +29,11 @@ VALUES = (
     b"ann/1.jpg",
     struct.pack(">hhf", 1, 0, 0.5),
 )
+
+
+SAID = b"\2said\0" + struct.pack("<i", len(VALUES[1]) + 1) + VALUES[1] + b"\0\0"
+DOCUMENT = struct.pack("<i", len(SAID) + 4) + SAID
+NOTHING = Codec(decode=lambda data: [], encode=lambda document: b"")  # for what is decoded
 
 
 def ready() -> None:
@@ -41,6 +49,9 @@ def ready() -> None:
     mask.originals.record("person", "Ann Lee", "x")
     row = struct.pack(">h", len(VALUES))
     bulk([row + b"".join(struct.pack(">i", len(value)) + value for value in VALUES)])
+    documents = mask.encoded(Dataset(store="mongo", name="collection", rows=1 << 20), NOTHING)
+    assert documents is not None
+    documents(DOCUMENT)
 
 
 if __name__ == "__main__":  # `./inv` starts it when it has installed everything

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from sandbox.contract import Codec
+from sandbox.masking.loops import SOME
 from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
 from sandbox.model import Dataset, Field
@@ -49,6 +50,7 @@ def ready() -> None:
     mask.originals.record("person", "Ann Lee", "x")
     row = struct.pack(">h", len(VALUES))
     bulk([row + b"".join(struct.pack(">i", len(value)) + value for value in VALUES)])
+    mask.texts(table)["said"]([VALUES[1].decode()] * SOME)
     documents = mask.encoded(Dataset(store="mongo", name="collection", rows=1 << 20), NOTHING)
     assert documents is not None
     documents(DOCUMENT)

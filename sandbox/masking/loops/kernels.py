@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
+from numba.core.cpu import CPUTargetOptions
 from numpy.typing import NDArray
 
 from sandbox.masking.pseudonyms import GMAIL
@@ -32,10 +33,14 @@ LITERAL, HEX, NUMBER, WORD, CUT = range(5)
 DOTLESS = tuple(np.frombuffer(end, dtype=np.uint8) for end in GMAIL)
 
 
+# A switch of numba's own that it does not document; without it the same loops are slower.
+UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(CPUTargetOptions, "_nrt") else {}
+
+
 def compiled(function: F) -> F:
     """Without reference counts: they are atomic, and threads that share an array wait for each
     other at every call inside a loop. Such a loop cannot make arrays."""
-    return _compiled(function, _nrt=False)
+    return _compiled(function, **UNCOUNTED)
 
 
 def allocating(function: F) -> F:

@@ -13,7 +13,7 @@ from psycopg.generators import fetch_many
 from sandbox.contract import Rows
 from sandbox.stores.postgres.session import Connection
 
-PIECE = 1 << 19  # bytes
+PIECE = 3 << 18  # bytes
 MOST = 1 << 13  # rows in a piece: libpq's message and Python's of a short row are larger than it
 WOULD_BLOCK = 0
 

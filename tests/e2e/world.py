@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from sandbox.project import open_project
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("POSTGRES", "MONGO", "QDRANT", "REDIS")
+WITHIN = 20.0  # seconds
 LOCKS = Path(tempfile.gettempdir()) / "sandbox-e2e"  # a file by project, locked while it is used
 FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAYGROUND_")}
 
@@ -144,17 +146,32 @@ def sweep() -> None:
             path.unlink()
 
 
-def remove(project: str) -> None:
-    """Every container, network and volume whose Compose project begins with `project`."""
-    client = docker.from_env()
+def _remove_containers(client: docker.DockerClient, project: str) -> None:
+    """With their networks. Raises APIError while one is in use."""
     label = "com.docker.compose.project"
     for one in client.api.containers(all=True, filters={"label": label}):
         if one["Labels"][label].startswith(project):
-            with suppress(NotFound, APIError):  # a reset removes its old ones in the background
+            with suppress(NotFound, APIError):
                 client.api.remove_container(one["Id"], force=True, v=True)
     for network in client.networks.list(filters={"label": label}):
         if network.attrs["Labels"][label].startswith(project):
-            network.remove()
+            with suppress(NotFound):
+                network.remove()
+
+
+def remove(project: str) -> None:
+    """Every container, network and volume whose Compose project begins with `project`. A reset
+    removes and makes containers in the background, so a network may be in use for a while."""
+    client = docker.from_env()
+    end = time.monotonic() + WITHIN
+    while True:
+        try:
+            _remove_containers(client, project)
+            break
+        except APIError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
     for volume in client.volumes.list(filters={"name": project}):
         volume.remove(force=True)
     for image in client.images.list(f"sandbox-baseline/{project}-playground"):

@@ -16,7 +16,7 @@ import numpy as np
 from sandbox.contract import Codec
 from sandbox.errors import SandboxError
 from sandbox.masking.loops import elements, leaves
-from sandbox.masking.loops.jsons import TreeFinder, _found
+from sandbox.masking.loops.jsons import TreeFinder, found_in
 from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import Latest, Make
 from sandbox.masking.loops.spans import WINDOW, Finder, spliced
@@ -54,7 +54,7 @@ class BsonFinder(TreeFinder):
         return self._spans(data, found[:held], hard), fields[:noted]
 
     def _inside(self, data: Array, found: Array, finder: Finder, hard: Array) -> Array:
-        parts, unsure = _found(finder, data, found[:, 1].copy(), found[:, 2].copy())
+        parts, unsure = found_in(finder, data, found[:, 1].copy(), found[:, 2].copy())
         hard[found[unsure, 0]] = True
         parts[:, 0] = found[parts[:, 0], 0]
         return parts

@@ -32,7 +32,7 @@ DOLLAR = 36  # begins names that a driver may make something else of
 
 
 def _sizes() -> Array:
-    """Bytes of a value by its type; -1: as its length says, and so many more in EXTRA."""
+    """Bytes of a value by its type; -1: as its length says; -2: there is no such type."""
     made = np.full(256, -2, dtype=np.int64)
     for kind, size in (
         (0x01, 8), (0x06, 0), (0x07, 12), (0x08, 1), (0x09, 8), (0x0A, 0), (0x10, 4), (0x11, 8),

@@ -94,14 +94,14 @@ class JsonFinder(TreeFinder):
         leaves.escaped(data, starts, ends, odd)
         odd |= data[found[:, 1]] != MARK
         inner = np.flatnonzero(~odd)
-        parts, unsure = _found(finder, data, starts[inner], ends[inner])
+        parts, unsure = found_in(finder, data, starts[inner], ends[inner])
         odd[inner] |= unsure
         hard[found[odd, 0]] = True
         parts[:, 0] = found[inner[parts[:, 0]], 0]
         return parts
 
 
-def _found(finder: Finder, data: Array, starts: Array, ends: Array) -> tuple[Array, Array]:
+def found_in(finder: Finder, data: Array, starts: Array, ends: Array) -> tuple[Array, Array]:
     """Spans of these texts, and which of them are hard."""
     unsure = np.zeros(len(starts), dtype=bool)
     return finder.find(data, starts, ends, unsure), unsure

@@ -264,8 +264,9 @@ def _may_be_ipv6(codes: Array, begin: int, at: int, end: int, classes: Array) ->
 @compiled
 def _may_begin(code: Any, before: Any) -> bool:
     """Whether a character of class TELLING tells something, by the class of the one before it."""
-    wanted = HEXADECIMAL if code == 58 else JOINED
-    return bool(code == 64 or code < 48 or (before & wanted != 0) == (code == 58))
+    if code == 58:
+        return bool(before & HEXADECIMAL)
+    return bool(code == 64 or code < 48 or not before & JOINED)
 
 
 @compiled

@@ -75,15 +75,9 @@ def in_loops(mask: PolicyMask, batch: bytes) -> list[RawBSONDocument]:
     change = mask.encoded(COLLECTION, CODEC)
     assert change is not None
     count, made = change(batch)
-    found = list(bson.decode_file_iter(_file(made), bson.CodecOptions(RawBSONDocument)))
+    found = bson.decode_all(made, bson.CodecOptions(RawBSONDocument))
     assert count == len(found)
     return found
-
-
-def _file(data: bytes) -> Any:
-    import io
-
-    return io.BytesIO(data)
 
 
 def compare(given_: list[dict[str, Any]]) -> None:
@@ -121,13 +115,11 @@ def test_every_rule_takes_every_type(name: str, value: Any) -> None:
 def test_a_whole_batch_at_once() -> None:
     """Windows, lengths that grow and shrink, and hard ones between easy ones."""
     given_ = [
-        {"_id": n, "kept": {"id": n}, "name": VALUES[n % len(VALUES)] * (n % 3), "mail": f"{n}@x.y"}
+        {"kept": {"id": n}, "name": VALUES[n % len(VALUES)] * (n % 3), "mail": f"{n}@x.y"}
         | ({"gone": [n]} if n % 7 == 0 else {})
         | {"notes": [f"{n}: Ann Lee"] * (n % 5), "people": [{"name": "x" * (n % 40)}] * (n % 4)}
         for n in range(9_000)
     ]
-    for one in given_:
-        one.pop("_id")
     batch = b"".join(map(CODEC.encode, given_))
     assert len(batch) > 1 << 19
     expected = [CODEC.encode(made) for made in by_python(mask(), batch)]

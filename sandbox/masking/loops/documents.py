@@ -8,7 +8,7 @@ remembered. All others stay as they are: no document is decoded, and every type 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +16,14 @@ import numpy as np
 from sandbox.contract import Codec
 from sandbox.errors import SandboxError
 from sandbox.masking.loops import elements, leaves
-from sandbox.masking.loops.jsons import TreeFinder, found_in
+from sandbox.masking.loops.jsons import ROOM, TreeFinder, found_in
 from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import Latest, Make
-from sandbox.masking.loops.spans import WINDOW, Finder, spliced
+from sandbox.masking.loops.spans import Finder, replaced, windows
 
 if TYPE_CHECKING:
     from sandbox.masking.trees import Node
 
-ROOM = 1 << 13  # masked values in a window, at first
 SMALLEST = 5  # bytes of a document
 Slow = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
 
@@ -33,7 +32,7 @@ class BsonFinder(TreeFinder):
     """Documents by the rules below one node."""
 
     def __init__(self, root: Node, latest: Latest, codec: Codec) -> None:
-        super().__init__(root, latest, _Written(codec))
+        super().__init__(root, latest, partial(_written, codec))
         looked_into = np.array([one.late for one in self._nodes])
         masked = self._rules.kinds == leaves.MASKED
         kinds = np.where(looked_into & masked, elements.TEXT, self._rules.kinds)
@@ -75,24 +74,19 @@ class Documents:
             raise SandboxError("the server sent what is no batch of documents")
         begins = np.empty(count + 1, dtype=np.int64)
         elements.parted(data, begins)
-        windows = np.searchsorted(begins, np.arange(WINDOW, len(data), WINDOW))
-        edges = np.unique(np.concatenate(([0], windows, [count]))).tolist()
-        parts = [self._window(data, begins[a : b + 1]) for a, b in pairwise(edges)]
+        parts = [self._window(data, begins[a : b + 1]) for a, b in windows(begins[1:])]
         return count, b"".join(parts)
 
     def _window(self, data: Array, begins: Array) -> bytes:
-        starts, ends = begins[:-1].copy(), begins[1:].copy()
+        starts, ends = begins[:-1], begins[1:]
         hard = np.zeros(len(starts), dtype=bool)
         found, fields = self._finder.find(data, starts, ends, hard)
         if hard.any():
             found, fields = found[~hard[found[:, 0]]], fields[~hard[fields[:, 0]]]
-        made, places, sizes = self._latest.take(data, found)
-        into = np.empty(int(ends[-1] - starts[0] + sizes.sum()), dtype=np.uint8)
-        bytes_, characters = np.empty((2, len(starts)), dtype=np.int64)
-        size = spliced(data, starts, ends, found, made, places, sizes, into, bytes_, characters)
-        behind = np.cumsum(bytes_)
-        elements.relengthed(into, behind - bytes_, starts, found, sizes, fields)
-        whole = into[:size].tobytes()
+        made = replaced(self._latest, data, starts, ends, found)
+        behind = np.cumsum(made.bytes)
+        elements.relengthed(made.data, behind - made.bytes, starts, found, made.sizes, fields)
+        whole = made.data.tobytes()
         return whole if not hard.any() else self._with_hard(whole, behind, np.flatnonzero(hard))
 
     def _with_hard(self, whole: bytes, behind: Array, hard: Array) -> bytes:
@@ -107,18 +101,12 @@ class Documents:
         return b"".join([*parts, whole[at:]])
 
 
-class _Written:
+def _written(codec: Codec, function: Callable[[Any], Any]) -> Make:
     """A function over values, over the elements that hold them."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+    def make(element: bytes) -> bytes:
+        whole = (len(element) + SMALLEST).to_bytes(4, "little") + element + b"\0"
+        ((name, value),) = codec.decode(whole)[0].items()
+        return codec.encode({name: function(value)})[4:-1]
 
-    def __call__(self, function: Callable[[Any], Any]) -> Make:
-        decode, encode = self._codec
-
-        def make(element: bytes) -> bytes:
-            whole = (len(element) + SMALLEST).to_bytes(4, "little") + element + b"\0"
-            ((name, value),) = decode(whole)[0].items()
-            return encode({name: function(value)})[4:-1]
-
-        return make
+    return make

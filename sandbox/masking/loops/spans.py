@@ -6,7 +6,7 @@ is remembered by `latest.Latest`, and only what is met for the first time goes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -65,11 +65,9 @@ class InLoops:
 
     def masked(self, data: Array, starts: Array, ends: Array) -> Masked:
         """The texts that stand there in the bytes, in ascending order."""
-        cuts = np.searchsorted(
-            np.cumsum(ends - starts), np.arange(WINDOW, int((ends - starts).sum()), WINDOW)
-        )
-        edges = np.unique(np.concatenate(([0], cuts, [len(starts)]))).tolist()
-        parts = [self._window(data, starts[a:b], ends[a:b]) for a, b in pairwise(edges)]
+        parts = [
+            self._window(data, starts[a:b], ends[a:b]) for a, b in windows(np.cumsum(ends - starts))
+        ]
         if not parts:
             parts = [self._window(data, starts, ends)]
         return Masked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -79,13 +77,38 @@ class InLoops:
         found = self.finder.find(data, starts, ends, hard)
         if hard.any():
             found = found[~hard[found[:, 0]]]
-        made, places, sizes = self._latest.take(data, found)
-        into = np.empty(int((ends - starts).sum() + sizes.sum()), dtype=np.uint8)
-        bytes_, characters = np.empty((2, len(starts)), dtype=np.int64)
-        size = spliced(data, starts, ends, found, made, places, sizes, into, bytes_, characters)
+        made = replaced(self._latest, data, starts, ends, found)
         if self._length is not None:
-            hard |= characters > self._length
-        return Masked(into[:size], bytes_, characters, hard)
+            hard |= made.characters > self._length
+        return Masked(made.data, made.bytes, made.characters, hard)
+
+
+class Replaced(NamedTuple):
+    """Texts one behind the other: their bytes, how many each has, and how many characters; `sizes`:
+    how many bytes each span has now."""
+
+    data: Array
+    bytes: Array
+    characters: Array
+    sizes: Array
+
+
+def windows(behind: Array) -> Iterator[tuple[int, int]]:
+    """Texts that are looked at together, from one to another; `behind`: the bytes up to the end of
+    each."""
+    if not len(behind):
+        return iter(())
+    cuts = np.searchsorted(behind, np.arange(WINDOW, int(behind[-1]), WINDOW))
+    return pairwise(np.unique(np.concatenate(([0], cuts, [len(behind)]))).tolist())
+
+
+def replaced(latest: Latest, data: Array, starts: Array, ends: Array, found: Array) -> Replaced:
+    """The texts with the pseudonyms of these spans in their place."""
+    made, places, sizes = latest.take(data, found)
+    into = np.empty(int((ends - starts).sum() + sizes.sum()), dtype=np.uint8)
+    bytes_, characters = np.empty((2, len(starts)), dtype=np.int64)
+    size = spliced(data, starts, ends, found, made, places, sizes, into, bytes_, characters)
+    return Replaced(into[:size], bytes_, characters, sizes)
 
 
 @compiled

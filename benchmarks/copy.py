@@ -28,10 +28,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import copy_postgres
-from benchmarks.growth_plot import plot
-from benchmarks.peers import PEERS
-from benchmarks.servers import COLLECTION, DATABASE, PREFIX, Server, seed, started
+from benchmarks.peers import PEERS, forget
+from benchmarks.servers import COLLECTION, DATABASE, PREFIX, Server
 from sandbox import artifact as artifacts
 from sandbox import transfer
 from sandbox.contract import Access, Mask
@@ -50,7 +48,7 @@ from sandbox.model import (
     Role,
 )
 from sandbox.report import silent
-from sandbox.stores import mongo, qdrant, redis
+from sandbox.stores import backend
 
 POLICY = Path(__file__).parent.parent / "masking.toml"
 ROLES: tuple[Role, ...] = ("reader", "keeper", "playground", "production")
@@ -65,7 +63,6 @@ SPACES: dict[str, tuple[Any, Any]] = {
     "qdrant": (QdrantSpace(collection=COLLECTION), QdrantSpace(collection="bench_dev_rule1")),
     "redis": (RedisSpace(prefix=PREFIX), RedisSpace(prefix="bench_dev:")),
 }
-PACKAGES: dict[str, Any] = {"mongo": mongo, "qdrant": qdrant, "redis": redis}
 
 
 # --- ours ----------------------------------------------------------------------------------------
@@ -79,7 +76,9 @@ def access(server: Server, role: Role) -> Access:
     if role == "admin":
         name = {"mongo": "root", "redis": "default"}.get(server.kind, "admin")
     elif server.kind == "qdrant":
-        secret = qdrant.token(server.secret, role, space.name)
+        from sandbox.stores.qdrant.tokens import token
+
+        secret = token(server.secret, role, space.name)
     return Access(
         endpoint=Endpoint(port=server.port),
         identity=Identity(role=role, name=name, secret=secret),
@@ -89,7 +88,7 @@ def access(server: Server, role: Role) -> Access:
 
 def isolate(server: Server) -> None:
     production, playground = SPACES[server.kind]
-    admin = PACKAGES[server.kind].Admin(
+    admin = backend(server.kind).admin(
         access(server, "admin"),
         production=production,
         playground=playground,
@@ -102,9 +101,9 @@ def isolate(server: Server) -> None:
 
 @contextmanager
 def opened(server: Server) -> Iterator[tuple[Any, Any]]:
-    package = PACKAGES[server.kind]
-    source = package.Source(access(server, "reader"))
-    store = package.Store(
+    stores = backend(server.kind)
+    source = stores.source(access(server, "reader"))
+    store = stores.store(
         access(server, "keeper"),
         owner=access(server, "playground").identity,
         production=SPACES[server.kind][0],
@@ -183,6 +182,7 @@ def child() -> None:
     contender, kind = request["contender"], servers[0].kind
     cpu = time.process_time()
     if contender in PEERS[kind]:
+        forget(servers[0])
         began = time.monotonic()
         rows = PEERS[kind][contender](servers[0], servers[-1])
         found: dict[str, float] = {"seconds": time.monotonic() - began, "rows": rows}
@@ -201,11 +201,15 @@ def child() -> None:
 @contextmanager
 def servers_of(kind: str) -> Iterator[list[Server]]:
     """One; Qdrant's `migrate` keeps the collection's name and needs another to write to."""
+    from benchmarks.seeding import started
+
     with ExitStack() as stack:
         yield [stack.enter_context(started(kind)) for _ in range(2 if kind == "qdrant" else 1)]
 
 
 def compare(kind: str, scale: float, runs: int) -> dict[str, Any]:
+    from benchmarks.seeding import seed
+
     contenders = [*PEERS[kind], *OURS]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     with servers_of(kind) as servers:
@@ -223,6 +227,8 @@ def compare(kind: str, scale: float, runs: int) -> dict[str, Any]:
 
 def growth(kind: str, scales: Sequence[float], runs: int) -> list[dict[str, float]]:
     """Time per row, masked, through the artifact, by scale."""
+    from benchmarks.seeding import seed
+
     found = []
     for scale in scales:
         with servers_of(kind) as servers:
@@ -268,6 +274,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.child:
         return child()
+    from benchmarks import copy_postgres  # a run imports its own store's driver only
+
     results: dict[str, Any] = {}
     for kind in asked.stores.split(","):
         if kind == "postgres":
@@ -298,6 +306,8 @@ def keep(folder: Path, results: Mapping[str, Any], *, growth: bool) -> None:
     known["growth" if growth else "compared"] = results
     file.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     if growth:
+        from benchmarks.growth_plot import plot
+
         (folder / "copy.svg").write_text(plot(results))
 
 

@@ -346,6 +346,21 @@ def test_a_server_that_looks_through_everything_is_read_by_one_cursor(
     assert not [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
 
 
+def test_a_server_that_draws_no_ids_in_time_is_read_by_one_cursor(
+    world: World, monkeypatch: pytest.MonkeyPatch, listener: Commands
+) -> None:
+    world.production["many"].insert_many([{"_id": n, "x": "y" * 100} for n in range(20_000)])
+    by_ranges(monkeypatch)
+    monkeypatch.setattr(reading, "SAMPLED_MS", 1)
+    one = world.source(listeners=[listener])
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        assert sum(rows for rows, _ in one.read(cut, dataset, Keep())) == 20_000
+    one.close()
+    assert [c["maxTimeMS"] for c in listener.sent if "aggregate" in c and "maxTimeMS" in c] == [1]
+    assert not [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
+
+
 @pytest.mark.parametrize(
     ("told", "near"),
     [

@@ -20,6 +20,7 @@ CURSORS = 4
 RANGE_BYTES = 64 << 20  # a collection smaller than this is read by one cursor
 NEAR = 16  # keys that a server may look at to find the first document of a range
 SAMPLES = 32  # ids looked at for each bound
+SAMPLED_MS = 500  # drawing ids at random takes a few; some servers look through everything instead
 ORDERED = ("capped", "timeseries")  # their order is their content
 # Collections whose index on `_id` does not order plain ids, or that have none.
 ONE_CURSOR = (*ORDERED, "collation", "clusteredIndex")
@@ -35,7 +36,7 @@ def ranges(collection: Collection[Any], dataset: Dataset) -> list[Options]:
         return [{}]
     try:
         bounds = _bounds(collection, count)
-    except OperationFailure:  # no $sample, or no index on _id: one cursor needs neither
+    except OperationFailure:  # no $sample, none in time, no index on _id: one cursor needs neither
         return [{}]
     if not bounds or not _begins_at(collection, bounds[-1]):
         return [{}]
@@ -57,7 +58,7 @@ def _bounds(collection: Collection[Any], count: int) -> list[Any]:
         {"$project": {"_id": 1}},
         {"$sort": {"_id": 1}},
     ]
-    found = [one["_id"] for one in collection.aggregate(sample)]
+    found = [one["_id"] for one in collection.aggregate(sample, maxTimeMS=SAMPLED_MS)]
     bounds: list[Any] = []
     for number in range(1, count):
         bound = found[number * len(found) // count : number * len(found) // count + 1]
@@ -70,6 +71,7 @@ def _begins_at(collection: Collection[Any], bound: Any) -> bool:
     """Whether a cursor goes to its bound by the index. Where the server looks through all that
     stands before it instead, each cursor would cost as much as one over everything."""
     first = {"find": collection.name, "min": {"_id": bound}, "hint": {"_id": 1}, "limit": 1}
+    first["maxTimeMS"] = SAMPLED_MS
     try:
         told = collection.database.command("explain", first, verbosity="executionStats")
         return int(told["executionStats"]["totalKeysExamined"]) <= NEAR

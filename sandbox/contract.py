@@ -28,7 +28,7 @@ from sandbox.model import (
 )
 
 Texts = Callable[[Sequence[str]], Sequence[str | None]]
-Rows = Callable[[Sequence[Any]], bytes]  # COPY's messages, as bytes or memoryviews
+Rows = Callable[[Any, int], bytes]  # COPY's messages, one behind the other in a buffer; how many
 BINARY_COPY = b"PGCOPY\n\xff\r\n\0"  # begins PostgreSQL's binary COPY
 Documents = Sequence[dict[str, Any]]
 Batches = Callable[[bytes], tuple[int, bytes]]  # documents one behind the other; how many

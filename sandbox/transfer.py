@@ -19,7 +19,7 @@ from functools import partial
 from sandbox.artifact import Artifact, Writer
 from sandbox.contract import Cut, Mask, Source, Store, Unlocked
 from sandbox.errors import Refused, SandboxError
-from sandbox.memory import give_back
+from sandbox.memory import give_back, let_go
 from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
@@ -155,6 +155,7 @@ def load(
     """
     stop = stop or threading.Event()
     started = time.monotonic()
+    let_go()
     run_all([(1, partial(_stage, stores[kind], artifact, kind)) for kind in stores], stop)
     jobs: list[tuple[int, Callable[[], None]]] = []
     notes: list[str] = []

@@ -197,7 +197,7 @@ class PolicyMask:
         def seen(lines: bytes) -> None:
             made.take(bulk.columns, lines, self.originals)
 
-        return lambda messages: bulk.change(messages, seen)
+        return lambda messages, count: bulk.change(messages, count, seen)
 
     def where(self, table: Dataset) -> str:
         return self._predicates.get(table.name, "")

@@ -74,9 +74,13 @@ def bulk(domain: str, limits: Limits = LIMITS[0], *, place: int = 1, width: int 
     return Bulk({"it": column}, PSEUDONYMS, width)
 
 
+def joined(*messages: bytes) -> bytearray:
+    return bytearray().join(messages)
+
+
 def masked(one: Bulk, given_: Sequence[Row]) -> list[tuple[str | None, ...]]:
     messages = [row(fields) for fields in given_]
-    out = one.change([BEGIN + messages[0], *messages[1:], END], lambda lines: None)
+    out = one.change(joined(BEGIN, *messages, END), len(messages) + 1, lambda lines: None)
     assert out.startswith(BEGIN) and out.endswith(END)
     return rows_of(out, len(given_[0]))
 
@@ -118,7 +122,7 @@ def test_several_columns_are_masked_at_once_and_their_originals_are_seen() -> No
     }
     seen: list[bytes] = []
     messages = [row(("Ann\nLee", "1", None, "a\\@x.com")), row((None, "2", "b", "王@x.com"))]
-    out = Bulk(columns, PSEUDONYMS, 4).change(messages, seen.append)
+    out = Bulk(columns, PSEUDONYMS, 4).change(joined(*messages), 2, seen.append)
     name, mail = PSEUDONYMS.maker("person"), PSEUDONYMS.maker("email")
     assert rows_of(out, 4) == [
         (name("Ann\nLee"), "1", None, mail("a\\@x.com")),
@@ -134,7 +138,7 @@ def test_several_columns_are_masked_at_once_and_their_originals_are_seen() -> No
 )
 def test_what_is_not_these_rows_stops_the_copy(data: bytes) -> None:
     with pytest.raises(SandboxError, match="not the rows"):
-        bulk("email", width=2).change([data], lambda lines: None)
+        bulk("email", width=2).change(bytearray(data), 1, lambda lines: None)
 
 
 def test_a_value_without_a_pseudonym_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,8 +160,8 @@ def test_a_value_without_a_pseudonym_never_passes(monkeypatch: pytest.MonkeyPatc
 
 def test_no_rows_are_no_error() -> None:
     one = bulk("email", width=2)
-    assert one.change([BEGIN, END], lambda lines: None) == BEGIN + END
-    assert one.change([], lambda lines: None) == b""
+    assert one.change(joined(BEGIN, END), 2, lambda lines: None) == BEGIN + END
+    assert one.change(bytearray(), 0, lambda lines: None) == b""
 
 
 @pytest.mark.parametrize("key", [b"k" * 32, b"", b"x" * 64])
@@ -188,5 +192,6 @@ def test_without_the_compiler_there_is_no_bulk(monkeypatch: pytest.MonkeyPatch) 
     for name in [name for name in sys.modules if name.startswith("sandbox.masking.loops.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(loops, "kernels")
+    monkeypatch.delitem(sys.modules, "sandbox.compiling")
     monkeypatch.setitem(sys.modules, "numba", None)
     assert not available.__wrapped__()

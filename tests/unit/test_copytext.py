@@ -29,7 +29,7 @@ def test_columns_change_in_the_functions_order() -> None:
         return [None if value == "gone" else value.upper() for value in values]
 
     change = changer(["id", "note", "name"], {"name": note, "note": note})
-    made = change([b"1\ta\\tb\tann\n", b"2\t\\N\tgone\n", b"3\t\tbo\\\\\n"])
+    made = change(b"1\ta\\tb\tann\n2\t\\N\tgone\n3\t\tbo\\\\\n", 3)
     assert made == b"1\tA\\tB\tANN\n2\t\\N\t\\N\n3\t\tBO\\\\\n"
     assert seen == [["ann", "gone", "bo\\"], ["a\tb", ""]]
 
@@ -37,4 +37,4 @@ def test_columns_change_in_the_functions_order() -> None:
 def test_a_value_that_no_text_can_hold_is_refused() -> None:
     change = changer(["a"], {"a": lambda values: ["x\0y" for _ in values]})
     with pytest.raises(Refused, match="NUL"):
-        change([b"1\n"])
+        change(b"1\n", 1)

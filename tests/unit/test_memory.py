@@ -42,3 +42,29 @@ def test_threads_hold_less_of_what_they_freed() -> None:
         for how in ("keep", "give")
     )
     assert given < kept / 2, f"{given} kB instead of {kept}"
+
+
+LEFT = """
+from sandbox.memory import let_go
+
+def held() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+import gc
+gc.disable()
+class Link: pass
+for n in range(200):
+    one = Link()
+    one.self, one.data = one, bytearray(100_000)  # too small for the C library to give back alone
+del one
+before = held()
+assert let_go()
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_what_earlier_work_left_in_cycles_is_let_go() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 15_000

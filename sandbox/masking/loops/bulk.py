@@ -97,12 +97,14 @@ class Bulk:
         for slot, one in enumerate(self._all):
             self._slots[one.place] = slot
 
-    def change(self, messages: Sequence[Any], seen: Callable[[bytes], None] | None = None) -> bytes:
-        """The rows with these columns masked; `seen` is given the originals, as lines with a field
-        for each of the columns."""
-        data = np.frombuffer(bytearray().join(messages), dtype=np.uint8)
+    def change(
+        self, messages: Any, count: int, seen: Callable[[bytes], None] | None = None
+    ) -> bytes:
+        """So many messages, one behind the other in a buffer, with these columns masked; `seen` is
+        given the originals, as lines with a field for each of the columns."""
+        data = np.frombuffer(messages, dtype=np.uint8)
         begin = HEAD if data[: len(BINARY_COPY)].tobytes() == BINARY_COPY else 0
-        starts = np.empty((len(messages), self._width), dtype=np.int64)
+        starts = np.empty((count, self._width), dtype=np.int64)
         sizes = np.empty_like(starts)
         rows, end = kernels.fields(data, begin, starts, sizes)
         if rows < 0:

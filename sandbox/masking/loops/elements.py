@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, allocating, compiled
+from sandbox.compiling import allocating, compiled
+from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.leaves import (
     DEPTH,
     DROPPED,

@@ -10,19 +10,16 @@ https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"; FIPS 180
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isqrt
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
-from numba.core.cpu import CPUTargetOptions
 from numpy.typing import NDArray
 
+from sandbox.compiling import allocating, compiled
 from sandbox.masking.pseudonyms import GMAIL
 
 Array = NDArray[Any]
-F = TypeVar("F", bound=Callable[..., Any])
 LANES = 16  # messages that are hashed side by side: the compiler makes vector instructions of them
 LONGEST = 1024  # bytes of a value; longer ones are left to Python
 DROPPED, OTHER = 0, 255  # in a table of bytes: removed from the message; makes the value SLOW
@@ -31,28 +28,6 @@ KEPT, SLOW, NULLED = -1, -2, -3
 # Steps of a form, as (step, first, count, modulus, least, width); see `bulk.py`.
 LITERAL, HEX, NUMBER, WORD, CUT = range(5)
 DOTLESS = tuple(np.frombuffer(end, dtype=np.uint8) for end in GMAIL)
-
-
-# A switch of numba's own that it does not document; without it the same loops are slower.
-UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(CPUTargetOptions, "_nrt") else {}
-
-
-def compiled(function: F) -> F:
-    """Without reference counts: they are atomic, and threads that share an array wait for each
-    other at every call inside a loop. Such a loop cannot make arrays."""
-    return _compiled(function, **UNCOUNTED)
-
-
-def allocating(function: F) -> F:
-    """One that makes arrays, for the others to work in."""
-    return _compiled(function)
-
-
-def _compiled(function: F, **options: Any) -> F:
-    try:
-        return cast(F, njit(nogil=True, cache=True, **options)(function))
-    except RuntimeError:  # nowhere to keep it: compiled anew by each process, some seconds
-        return cast(F, njit(nogil=True, **options)(function))
 
 
 # --- SHA-256 -------------------------------------------------------------------------------------

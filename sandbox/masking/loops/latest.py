@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.compiling import compiled
+from sandbox.masking.loops.kernels import Array
 
 SLOTS = 1 << 18
 MOST = SLOTS // 2  # pseudonyms; then it begins anew

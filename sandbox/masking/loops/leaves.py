@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, allocating, compiled
+from sandbox.compiling import allocating, compiled
+from sandbox.masking.loops.kernels import Array
 
 # What a rule does with a value. WHOLE: all below stays; DROPPED: masked, and an object is hard.
 INNER, KEPT, WHOLE, MASKED, DROPPED, HARD = range(6)

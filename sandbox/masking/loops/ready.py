@@ -1,4 +1,4 @@
-"""Compiles every loop now, unless that was done before: some seconds, once for a checkout."""
+"""Every loop of masking, compiled now unless that was done before."""
 
 from __future__ import annotations
 
@@ -48,13 +48,9 @@ def ready() -> None:
     mask.take(table, ["mail"], b"a@b.cd\n" * 8)
     mask.originals.record("person", "王小明", "x")
     mask.originals.record("person", "Ann Lee", "x")
-    row = struct.pack(">h", len(VALUES))
-    bulk([row + b"".join(struct.pack(">i", len(value)) + value for value in VALUES)])
+    fields_ = b"".join(struct.pack(">i", len(value)) + value for value in VALUES)
+    bulk(bytearray(struct.pack(">h", len(VALUES)) + fields_), 1)
     mask.texts(table)["said"]([VALUES[1].decode()] * SOME)
     documents = mask.encoded(Dataset(store="mongo", name="collection", rows=1 << 20), NOTHING)
     assert documents is not None
     documents(DOCUMENT)
-
-
-if __name__ == "__main__":  # `./inv` starts it when it has installed everything
-    ready()

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.compiling import allocating, compiled
 from sandbox.masking.known import GRAM
-from sandbox.masking.loops.kernels import Array, allocating, compiled
+from sandbox.masking.loops.kernels import Array
 from sandbox.masking.prints import COARSE
 from sandbox.masking.tokens import EVERY, LONGEST_GAP, UNSPACED, decimals, tables_of
 

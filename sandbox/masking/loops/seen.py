@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.compiling import compiled
+from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import FACTOR, KEYS, fingerprints
 
 SLOTS = 1 << 18  # fingerprints; when half of them are taken, it begins anew

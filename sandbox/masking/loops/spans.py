@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, compiled
+from sandbox.compiling import compiled
+from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import ERRORS, Latest
 
 WINDOW = 1 << 18  # bytes that are looked at together

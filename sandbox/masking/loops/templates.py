@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.masking.loops.kernels import Array, allocating, compiled
+from sandbox.compiling import allocating, compiled
+from sandbox.masking.loops.kernels import Array
 from sandbox.masking.loops.latest import Latest, plain
 from sandbox.masking.patterns import MASKED, Template, parts
 

@@ -47,8 +47,8 @@ def changer(columns: Sequence[str], functions: Mapping[str, Texts]) -> Rows:
     each sees the values of all lines at once."""
     places = [(columns.index(column), function) for column, function in functions.items()]
 
-    def change(lines: Sequence[Any]) -> bytes:
-        rows = [bytes(line)[:-1].split(b"\t") for line in lines]
+    def change(lines: Any, count: int) -> bytes:
+        rows = [line.split(b"\t") for line in bytes(lines).split(b"\n")[:count]]
         for index, function in places:
             held = [row for row in rows if row[index] != NULL]
             made = function(unescaped([row[index] for row in held]))

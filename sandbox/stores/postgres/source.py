@@ -35,7 +35,7 @@ from sandbox.stores.postgres.session import (
     rows,
     space_of,
 )
-from sandbox.stores.postgres.streaming import pieces
+from sandbox.stores.postgres.streaming import MANY, pieces
 
 LOCK_WITHIN = "30s"
 LENGTH = re.compile(r"(?<=character varying)\(\d+\)$")  # the mask keeps to it; a cast costs time
@@ -69,6 +69,7 @@ class PostgresSource:
         self._space = space_of(access)
         self._tool = tool
         self._connection: Connection | None = None
+        self._many = False
 
     @property
     def connection(self) -> Connection:
@@ -166,7 +167,9 @@ class PostgresSource:
 
     @doing("listing the tables")
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
-        return catalog.datasets(cut.token.holder, self._space)
+        found = catalog.datasets(cut.token.holder, self._space)
+        self._many = sum(dataset.rows for dataset in found) >= MANY
+        return found
 
     @doing("reading the schema")
     def catalog(self, cut: Cut) -> bytes:
@@ -233,7 +236,7 @@ class PostgresSource:
         with self._worker(cut, {**chosen.settings, **mask.settings}) as connection:
             chosen.give(connection)
             try:
-                yield from pieces(connection, query, change)
+                yield from pieces(connection, query, change, many=self._many)
             except psycopg.Error as error:
                 raise failed(error, f"reading {dataset.name}") from None
 
@@ -261,7 +264,7 @@ class PostgresSource:
         )
         with self._worker(cut, {}) as connection:
             try:
-                for _, piece in pieces(connection, query, None, size=LINES):
+                for _, piece in pieces(connection, query, None, size=LINES, many=self._many):
                     yield piece
             except psycopg.Error as error:
                 raise failed(error, f"reading {dataset.name}") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import select
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import psycopg
@@ -16,38 +18,61 @@ from sandbox.stores.postgres.session import Connection
 PIECE = 3 << 18  # bytes
 MOST = 1 << 13  # rows in a piece: libpq's message and Python's of a short row are larger than it
 WOULD_BLOCK = 0
+MANY = 1_000_000  # rows of a cut: until then, loading the compiled loop takes longer than it saves
+COMPILER, RECEIVING = "numba", "sandbox.stores.postgres.receiving"
+
+Messages = Iterator[tuple[int, Any, bool]]  # how many, one behind the other; whether the last
 
 
 def pieces(
-    connection: Connection, query: sql.Composed, change: Rows | None, *, size: int = PIECE
+    connection: Connection,
+    query: sql.Composed,
+    change: Rows | None,
+    *,
+    size: int = PIECE,
+    many: bool = False,
 ) -> Iterator[tuple[int, bytes]]:
     """COPY's messages joined to pieces, with the rows in each; the server sends one row a message.
-
-    Messages are taken from libpq directly: psycopg's own loop costs several times what the server
-    needs to make a row.
-    """
-    joined: Rows = b"".join if change is None else change
-    held: list[Any] = []
-    got_bytes = told = 0
+    `many`: there are MANY rows, in this stream or others."""
+    told = 0
     with connection.cursor() as cursor, cursor.copy(query):
-        take = connection.pgconn.get_copy_data
-        while True:
-            got, data = take(1)
-            if got > 0:
-                held.append(data)
-                got_bytes += got
-                if got_bytes >= size or len(held) == MOST:
-                    told += len(held)
-                    yield len(held), joined(held)
-                    held, got_bytes = [], 0
-            elif got == WOULD_BLOCK:
-                select.select([connection.fileno()], [], [])
-                connection.pgconn.consume_input()
-            else:
-                break
-        total = _ended(connection)
-    # The binary trailer is a message, too: the server's own count is the exact one.
-    yield total - told, joined(held)
+        for count, data, last in _messages(connection, size, many=many):
+            # The binary trailer is a message, too: the server's own count is the exact one.
+            rows = _ended(connection) - told if last else count
+            told += rows
+            yield rows, bytes(data) if change is None else change(data, count)
+
+
+def _messages(connection: Connection, size: int, *, many: bool) -> Messages:
+    if many or COMPILER in sys.modules:
+        try:
+            found: Messages = import_module(RECEIVING).messages(connection, size)
+            return found
+        except ImportError:  # no compiler, or a psycopg without a libpq of its own
+            pass
+    return _one_by_one(connection, size)
+
+
+def _one_by_one(connection: Connection, size: int) -> Messages:
+    """Messages are taken from libpq directly: psycopg's own loop costs several times what the
+    server needs to make a row."""
+    held: list[Any] = []
+    got_bytes = 0
+    take = connection.pgconn.get_copy_data
+    while True:
+        got, data = take(1)
+        if got > 0:
+            held.append(data)
+            got_bytes += got
+            if got_bytes >= size or len(held) == MOST:
+                yield len(held), bytearray().join(held), False
+                held, got_bytes = [], 0
+        elif got == WOULD_BLOCK:
+            select.select([connection.fileno()], [], [])
+            connection.pgconn.consume_input()
+        else:
+            break
+    yield len(held), bytearray().join(held), True
 
 
 def _ended(connection: Connection) -> int:

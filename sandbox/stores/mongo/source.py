@@ -30,7 +30,7 @@ from sandbox.stores.mongo.session import (
 from sandbox.stores.streams import side_by_side
 
 BATCH_BYTES = 2 << 20  # what one answer of a cursor should come to
-MASKED_BYTES = 1 << 19  # the same of what is masked: decoded documents are ten times as large
+DECODED_BYTES = 1 << 19  # the same where documents are decoded: they are ten times as large
 BATCH_ROWS = 10_000
 PIECE = 1 << 20
 CHANGES = frozenset(
@@ -246,10 +246,10 @@ def changer(dataset: Dataset, mask: Mask) -> Change:
         return Change(lambda batch: (count(batch), batch), BATCH_BYTES)
     encoded = mask.encoded(dataset, CODEC)
     if encoded is not None:
-        return Change(encoded, MASKED_BYTES)
+        return Change(encoded, BATCH_BYTES)
 
     def decoded(batch: bytes) -> tuple[int, bytes]:
         kept = mask.documents(dataset.name, CODEC.decode(batch))
         return len(kept), b"".join(map(CODEC.encode, kept))
 
-    return Change(decoded, MASKED_BYTES)
+    return Change(decoded, DECODED_BYTES)

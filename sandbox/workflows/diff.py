@@ -28,7 +28,7 @@ from sandbox.workflows.guards import check_own
 from sandbox.workflows.recovery import recover
 from sandbox.workflows.session import Session
 
-MOMENTARY = ("cut_ms",)  # options that tell of the reading, not of what is read
+UNCOPIED = ("cut_ms", "aliases")  # options that tell of the reading, or of production alone
 OBJECT = re.compile(r"^-- Name: (?P<name>.+?); Type: (?P<type>[A-Z ]+); Schema: .*$", re.M)
 NOISE = re.compile(r"^(--|\\).*$", re.M)  # comments, and the dump's own key, new each time
 
@@ -176,7 +176,7 @@ def _count(source: Source, cut: Cut, dataset: Dataset) -> int:
 
 
 def _options(dataset: Dataset) -> dict[str, Any]:
-    return {key: value for key, value in dataset.options.items() if key not in MOMENTARY}
+    return {key: value for key, value in dataset.options.items() if key not in UNCOPIED}
 
 
 def _by_name(datasets: Sequence[Dataset]) -> dict[str, Dataset]:

@@ -214,6 +214,33 @@ def test_a_copy_is_the_same(empty: Place) -> None:
         assert empty.source().datasets(cut)[0] == copied
 
 
+def test_further_aliases_are_named_and_not_made(place: Place) -> None:
+    before = place.call("GET", "/aliases")["aliases"]
+    names = [f"{place.production}_{tail}" for tail in ("latest", "a")]
+    actions = [
+        {"create_alias": {"alias_name": name, "collection_name": place.production}}
+        for name in names
+    ]
+    place.call("POST", "/collections/aliases", {"actions": actions})
+    source, store = place.source(), place.store()
+    with source.cut() as cut:
+        (dataset,) = source.datasets(cut)
+        assert source.altered(cut, [dataset]) == []
+        store.stage([dataset], b"")
+        store.write(dataset, (piece for _, piece in source.read(cut, dataset, KEEP)))
+        gone = {"delete_alias": {"alias_name": names[0]}}
+        place.call("POST", "/collections/aliases", {"actions": [gone]})
+        assert source.altered(cut, [dataset]) == []  # whoever reads by another name
+    notes = store.finish(OURS)
+    store.swap()
+    store.settle()
+    assert [note.split(":")[0] for note in notes] == [f"its alias {one}" for one in sorted(names)]
+    with store.cut() as cut:
+        assert "aliases" not in store.datasets(cut)[0].options
+    now = place.call("GET", "/aliases")["aliases"]
+    assert {a["alias_name"] for a in now} - {a["alias_name"] for a in before} == {names[1]}
+
+
 def test_many_points_in_many_batches(empty: Place) -> None:
     empty.make({"vectors": {"size": 256, "distance": "Dot"}}, plain_points(3000, 256))
     empty.admin().isolate()

@@ -68,9 +68,10 @@ def complete(rest: Rest, name: str, wanted: Mapping[str, Any]) -> list[str]:
     for field, schema in sorted(wanted["payload_schema"].items()):
         body = {"field_name": field, "field_schema": schema.get("params") or schema["data_type"]}
         rest.result("PUT", ["collections", name, "index"], body, wait="true")
+    lost = [f"its alias {one}: the copy has one name" for one in wanted.get("aliases", ())]
     if (config.get("params") or {}).get("sharding_method") == "custom":
-        return ["its custom shard keys: the points are all there, in automatic shards"]
-    return []
+        lost.append("its custom shard keys: the points are all there, in automatic shards")
+    return lost
 
 
 def _known(value: Any) -> Any:

@@ -61,11 +61,11 @@ class Source:
         yield Cut(facts={"began": began, "points": self._points(self._name)})
 
     def datasets(self, cut: Cut) -> Sequence[Dataset]:
-        """One, `points`; its options are the whole configuration of the collection."""
+        """One, `points`; its options are the whole configuration of the collection, and aliases."""
         info = self._rest.found(["collections", self._name])
         if info is None:
             raise Unreachable("there is no such collection", where=f"qdrant {self._name}")
-        options = collections.options(info)
+        options = collections.options(info) | self._further_names()
         points = self._points(self._name)
         size = points * _vector_bytes(options)
         return [Dataset(store="qdrant", name=DATASET, rows=points, bytes=size, options=options)]
@@ -75,7 +75,8 @@ class Source:
         info = self._rest.found(["collections", self._name])
         if info is None:
             return [f"collection {self._name} is gone"]
-        same = all(collections.options(info) == one.options for one in datasets)
+        now = collections.options(info)
+        same = all(now == {key: one.options[key] for key in now} for one in datasets)
         return [] if same else [f"collection {self._name} is made otherwise"]
 
     def catalog(self, cut: Cut) -> bytes:
@@ -101,6 +102,13 @@ class Source:
 
     def close(self) -> None:
         self._rest.close()
+
+    def _further_names(self) -> dict[str, Any]:
+        """Aliases of the collection beside the name that it is read by, if there are any."""
+        known = rest.aliases(self._rest)
+        stands_for = known.get(self._name, self._name)
+        further = sorted(a for a, c in known.items() if c == stands_for and a != self._name)
+        return {"aliases": further} if further else {}
 
     def _points(self, name: str) -> int:
         body = {"exact": True}

@@ -326,9 +326,24 @@ def listener() -> Commands:
     return Commands()
 
 
+class Answering:
+    """A collection of a server that answers every command so."""
+
+    name = "many"
+
+    def __init__(self, told: Any) -> None:
+        self._told, self.database = told, self
+
+    def command(self, *command: Any, **options: Any) -> Any:
+        if isinstance(self._told, Exception):
+            raise self._told
+        return self._told
+
+
 def by_ranges(monkeypatch: pytest.MonkeyPatch, size: int = 10_000) -> None:
     """As of a server that goes to a bound by its index, which the stand-in does not."""
     monkeypatch.setattr(reading, "RANGE_BYTES", size)
+    monkeypatch.setattr(reading, "_plans_bounds", lambda collection: True)
     monkeypatch.setattr(reading, "_begins_at", lambda collection, bound: True)
 
 
@@ -343,6 +358,7 @@ def test_a_server_that_looks_through_everything_is_read_by_one_cursor(
         assert sum(rows for rows, _ in one.read(cut, dataset, Keep())) == 5_000
     one.close()
     assert [c for c in listener.sent if "explain" in c]
+    assert not [c for c in listener.sent if "$sample" in str(c)]
     assert not [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
 
 
@@ -362,6 +378,22 @@ def test_a_server_that_draws_no_ids_in_time_is_read_by_one_cursor(
 
 
 @pytest.mark.parametrize(
+    ("stage", "planned"),
+    [
+        ({"stage": "IXSCAN", "indexBounds": {"_id": ["[MinKey, MaxKey]"]}}, True),
+        ({"stage": "IXSCAN", "keyPattern": {"_id": 1}}, False),
+    ],
+)
+def test_what_a_server_plans_for_a_range(stage: dict[str, Any], planned: bool) -> None:
+    """As mongod 8.0 tells it, in its classic form and in that of its newer engine."""
+    fetch = {"stage": "LIMIT", "inputStage": {"stage": "FETCH", "inputStage": stage}}
+    for plan in (fetch, {"queryPlan": fetch, "slotBasedPlan": {"stages": "[2] limit"}}):
+        told = {"queryPlanner": {"winningPlan": plan}}
+        assert reading._plans_bounds(Answering(told)) is planned  # type: ignore[arg-type]
+    assert not reading._plans_bounds(Answering(OperationFailure("no")))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("told", "near"),
     [
         ({"executionStats": {"totalKeysExamined": 1}}, True),
@@ -371,16 +403,7 @@ def test_a_server_that_draws_no_ids_in_time_is_read_by_one_cursor(
     ],
 )
 def test_what_a_server_says_of_a_range(told: Any, near: bool) -> None:
-    class Database:
-        def command(self, *command: Any, **options: Any) -> Any:
-            if isinstance(told, Exception):
-                raise told
-            return told
-
-    class Collection:
-        name, database = "many", Database()
-
-    assert reading._begins_at(Collection(), 7) is near  # type: ignore[arg-type]
+    assert reading._begins_at(Answering(told), 7) is near  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mask", [Keep(), Decoded()], ids=["raw", "decoded"])

@@ -6,9 +6,10 @@ document comes exactly once whatever its id is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import bson
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
@@ -33,6 +34,8 @@ def ranges(collection: Collection[Any], dataset: Dataset) -> list[Options]:
     """Arguments of `find` for each cursor; together they see every document once."""
     count = min(CURSORS, dataset.bytes // RANGE_BYTES)
     if count < 2 or any(option in created(dataset) for option in ONE_CURSOR):
+        return [{}]
+    if not _plans_bounds(collection):
         return [{}]
     try:
         bounds = _bounds(collection, count)
@@ -67,13 +70,27 @@ def _bounds(collection: Collection[Any], count: int) -> list[Any]:
     return bounds
 
 
+def _plans_bounds(collection: Collection[Any]) -> bool:
+    """Whether the server would go to a bound, without going: asked before it draws any ids."""
+    try:
+        told = _explained(collection, bson.MinKey(), "queryPlanner")
+    except OperationFailure:
+        return False
+    return "indexBounds" in str(told.get("queryPlanner"))
+
+
 def _begins_at(collection: Collection[Any], bound: Any) -> bool:
     """Whether a cursor goes to its bound by the index. Where the server looks through all that
     stands before it instead, each cursor would cost as much as one over everything."""
-    first = {"find": collection.name, "min": {"_id": bound}, "hint": {"_id": 1}, "limit": 1}
-    first["maxTimeMS"] = SAMPLED_MS
     try:
-        told = collection.database.command("explain", first, verbosity="executionStats")
+        told = _explained(collection, bound, "executionStats")
         return int(told["executionStats"]["totalKeysExamined"]) <= NEAR
     except (OperationFailure, KeyError):
         return False
+
+
+def _explained(collection: Collection[Any], bound: Any, verbosity: str) -> Mapping[str, Any]:
+    """What the server says of finding the first document from `bound` on."""
+    first = {"find": collection.name, "min": {"_id": bound}, "hint": {"_id": 1}, "limit": 1}
+    first["maxTimeMS"] = SAMPLED_MS
+    return collection.database.command("explain", first, verbosity=verbosity)

@@ -117,7 +117,7 @@ def test(context: Context, only: str = "", yes: bool = False) -> None:
     if only != "unit":
         engine_for(Console(), yes)
     # A file's tests stay together, since they share servers; most of the time is waiting for these.
-    side_by_side = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    side_by_side = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadfile"]
     _python(context, "pytest", *side_by_side, *([f"tests/{only}"] if only else []))
 
 

@@ -99,6 +99,15 @@ def test_a_socket_that_is_closed_says_so(world: World) -> None:
             list(stream)
 
 
+def test_a_connection_that_was_closed_says_so(world: World, way: str) -> None:
+    other = another(world)
+    stream = streaming.pieces(other, query("many", "text"), None, size=SIZE)
+    next(stream)
+    other.close()
+    with pytest.raises(psycopg.OperationalError, match="closed"):
+        list(stream)
+
+
 def test_a_message_that_did_not_fit_is_freed_when_nobody_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

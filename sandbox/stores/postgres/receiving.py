@@ -83,11 +83,14 @@ def released(held: Any) -> None:
 
 def messages(connection: Connection, size: int) -> Iterator[tuple[int, NDArray[Any], bool]]:
     """How many messages, these one behind the other in a buffer of about `size` bytes that is the
-    caller's, and whether they are the last. Raises psycopg's errors."""
+    caller's, and whether they are the last. Raises psycopg's errors. No other thread may close
+    the connection while this waits: the interpreter's lock does not keep it from doing so."""
     pgconn: Any = connection.pgconn
     held = np.zeros(2, dtype=np.int64)
     try:
         while True:
+            if pgconn.pgconn_ptr is None:
+                raise psycopg.OperationalError("the connection is closed")
             into = np.empty(max(size, int(held[1])), dtype=np.uint8)
             count, end, state = received(pgconn.pgconn_ptr, held, into)
             if state == FAILED:

@@ -104,7 +104,7 @@ def test_a_connection_that_was_closed_says_so(world: World, way: str) -> None:
     stream = streaming.pieces(other, query("many", "text"), None, size=SIZE)
     next(stream)
     other.close()
-    with pytest.raises(psycopg.OperationalError, match="closed|NULL"):
+    with pytest.raises(psycopg.OperationalError, match=r"closed|NULL"):
         list(stream)
 
 

@@ -199,22 +199,23 @@ def child() -> None:
 
 
 @contextmanager
-def servers_of(kind: str) -> Iterator[list[Server]]:
-    """One; Qdrant's `migrate` keeps the collection's name and needs another to write to."""
-    from benchmarks.seeding import started
+def filled(kind: str, scale: float) -> Iterator[tuple[list[Server], int]]:
+    """A server with the demo's production and a playground, and its rows. Qdrant's `migrate` keeps
+    the collection's name and needs another to write to."""
+    from benchmarks.seeding import seed, started  # drivers that no run should import
 
     with ExitStack() as stack:
-        yield [stack.enter_context(started(kind)) for _ in range(2 if kind == "qdrant" else 1)]
+        count = 2 if kind == "qdrant" else 1
+        servers = [stack.enter_context(started(kind)) for _ in range(count)]
+        rows = seed(servers[0], scale)
+        isolate(servers[0])
+        yield servers, rows
 
 
 def compare(kind: str, scale: float, runs: int) -> dict[str, Any]:
-    from benchmarks.seeding import seed
-
     contenders = [*PEERS[kind], *OURS]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-    with servers_of(kind) as servers:
-        rows = seed(servers[0], scale)
-        isolate(servers[0])
+    with filled(kind, scale) as (servers, rows):
         for _ in range(runs):
             for name in contenders:
                 found[name].append(apart(servers, name))
@@ -227,13 +228,9 @@ def compare(kind: str, scale: float, runs: int) -> dict[str, Any]:
 
 def growth(kind: str, scales: Sequence[float], runs: int) -> list[dict[str, float]]:
     """Time per row, masked, through the artifact, by scale."""
-    from benchmarks.seeding import seed
-
     found = []
     for scale in scales:
-        with servers_of(kind) as servers:
-            rows = seed(servers[0], scale)
-            isolate(servers[0])
+        with filled(kind, scale) as (servers, rows):
             taken = [apart(servers, "snapshot+load") for _ in range(runs)]
         seconds = statistics.median(one["seconds"] for one in taken)
         client = statistics.median(one["us_row"] for one in taken)
@@ -274,7 +271,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.child:
         return child()
-    from benchmarks import copy_postgres  # a run imports its own store's driver only
+    from benchmarks import copy_postgres  # as in `filled`
 
     results: dict[str, Any] = {}
     for kind in asked.stores.split(","):

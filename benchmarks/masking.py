@@ -226,7 +226,7 @@ def seed(made: Server, rows: int) -> None:
 
 
 def postgres(made: Server, rows: int) -> Iterator[str]:
-    from sandbox.masking.loops.ready import ready  # or each of the others would load its loops
+    from sandbox.ready import ready  # or each of the others would load its loops
 
     began = time.perf_counter()
     ready()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
-from sandbox.masking.loops import available
+from sandbox.masking.loops import ready as masking
 
 
 def ready() -> None:
     """Nothing where there is no compiler."""
-    if not available():
-        return
-    import_module("sandbox.masking.loops.ready").ready()
+    masking.ready()
     try:
-        import_module("sandbox.stores.postgres.receiving").ready()
-    except ImportError:  # a psycopg without a libpq of its own
+        from sandbox.stores.postgres import receiving
+    except ImportError:  # no compiler, or a psycopg without a libpq of its own
         return
+    receiving.ready()
 
 
 if __name__ == "__main__":  # `./inv` starts it when it has installed everything

@@ -218,9 +218,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 @given(street=st.none() | TEXT | st.text('",()\\ \n', max_size=8), city=st.none() | TEXT)
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_text_of_a_composite_comes_back(admin: Any, street: Any, city: Any) -> None:
     query = "SELECT ROW(%s::text, %s::varchar, 7)::odd.address::text"
     (written,) = admin.execute(query, [street, city]).fetchone()

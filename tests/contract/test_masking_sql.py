@@ -21,9 +21,7 @@ from sandbox.masking.strategies import Tools, make
 from sandbox.model import Field
 
 KEY = bytes(range(32))
-MANY = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+MANY = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Any character but NUL and surrogates, and often what the rules care about.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 SPICY = st.text(st.sampled_from("aA zZ.\t\n\v-+()/@{}:'\"\\é王김Жあα٠अ𝔸ß\u0345İ"), max_size=20)

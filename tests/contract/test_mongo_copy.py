@@ -347,19 +347,29 @@ def by_ranges(monkeypatch: pytest.MonkeyPatch, size: int = 10_000) -> None:
     monkeypatch.setattr(reading, "_begins_at", lambda collection, bound: True)
 
 
+def rows_read(world: World, listener: Commands) -> int:
+    one = world.source(listeners=[listener])
+    with one.cut() as cut:
+        (dataset,) = one.datasets(cut)
+        rows = sum(rows for rows, _ in one.read(cut, dataset, Keep()))
+    one.close()
+    return rows
+
+
+def bounded(listener: Commands) -> list[Any]:
+    """The finds over a range of ids."""
+    return [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
+
+
 def test_a_server_that_looks_through_everything_is_read_by_one_cursor(
     world: World, monkeypatch: pytest.MonkeyPatch, listener: Commands
 ) -> None:
     world.production["many"].insert_many([{"_id": n, "x": "y" * 100} for n in range(5_000)])
     monkeypatch.setattr(reading, "RANGE_BYTES", 10_000)
-    one = world.source(listeners=[listener])
-    with one.cut() as cut:
-        (dataset,) = one.datasets(cut)
-        assert sum(rows for rows, _ in one.read(cut, dataset, Keep())) == 5_000
-    one.close()
+    assert rows_read(world, listener) == 5_000
     assert [c for c in listener.sent if "explain" in c]
     assert not [c for c in listener.sent if "$sample" in str(c)]
-    assert not [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
+    assert not bounded(listener)
 
 
 def test_a_server_that_draws_no_ids_in_time_is_read_by_one_cursor(
@@ -368,13 +378,9 @@ def test_a_server_that_draws_no_ids_in_time_is_read_by_one_cursor(
     world.production["many"].insert_many([{"_id": n, "x": "y" * 100} for n in range(20_000)])
     by_ranges(monkeypatch)
     monkeypatch.setattr(reading, "SAMPLED_MS", 1)
-    one = world.source(listeners=[listener])
-    with one.cut() as cut:
-        (dataset,) = one.datasets(cut)
-        assert sum(rows for rows, _ in one.read(cut, dataset, Keep())) == 20_000
-    one.close()
+    assert rows_read(world, listener) == 20_000
     assert [c["maxTimeMS"] for c in listener.sent if "aggregate" in c and "maxTimeMS" in c] == [1]
-    assert not [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
+    assert not bounded(listener)
 
 
 @pytest.mark.parametrize(
@@ -422,8 +428,7 @@ def test_a_large_collection_is_read_by_several_cursors(
         seen = list(writing.documents(piece for _, piece in one.read(cut, dataset, mask)))
     one.close()
     assert sorted(seen) == content(world.production)["mixed"]
-    bounds = [c for c in listener.sent if "find" in c and ("min" in c or "max" in c)]
-    assert len(bounds) == reading.CURSORS
+    assert len(bounded(listener)) == reading.CURSORS
 
 
 def test_a_reader_that_stops_early_leaves_no_thread(

@@ -101,7 +101,7 @@ texts = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(sorted(DOMAINS)),
     st.sampled_from(LIMITS),

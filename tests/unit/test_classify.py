@@ -209,7 +209,7 @@ ADVICES = st.dictionaries(PATHS, ADVICE, min_size=1, max_size=6)
 
 
 @given(tables=st.dictionaries(NAMES, ADVICES, max_size=3), inside=ADVICES, key=NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_written_reads_back_the_same(tables: Any, inside: Any, key: str) -> None:
     """Whatever fields are called: quotes, dots, line ends, names of strategies."""
     keys = [Named(template=text_of((key, None), ["keep"]), kind="hash", inside=inside)]

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.masking import made, prints, tokens
@@ -35,7 +35,6 @@ def test_many_fingerprints_at_once_are_those_of_one_by_one(text: str) -> None:
 
 
 @given(domain=DOMAINS, values=st.lists(WORDS, min_size=8, max_size=40), text=WORDS)
-@settings(deadline=None)
 def test_many_at_once_are_the_same_as_one_by_one(domain: str, values: list[str], text: str) -> None:
     one, many = Index(), Index()
     for value in values:
@@ -48,7 +47,6 @@ def test_many_at_once_are_the_same_as_one_by_one(domain: str, values: list[str],
 
 
 @given(values=st.lists(st.text("ab19+ ()王李小é", min_size=1, max_size=12), min_size=1, max_size=9))
-@settings(deadline=None)
 def test_what_is_found_in_a_text_is_found_by_the_search(values: list[str]) -> None:
     held = Originals()
     for value in values:

@@ -117,7 +117,7 @@ def by_python(text: Text, values: list[str]) -> list[str]:
     return text.some(padded)[: len(values)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(texts, min_size=1, max_size=12))
 @example(["Ann Lee", "", "Lee"])
 @example(["Ann", "Lee: 王小明和鈴木陽菜"])
@@ -189,7 +189,7 @@ documents = st.fixed_dictionaries(
 spelled = st.sampled_from((None, 1, "\t"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(documents | things, spelled, st.booleans()), min_size=1, max_size=8))
 @example([({"note": 100000, "owner": {"phone": 100000}}, None, False)])
 def test_json_becomes_what_python_makes(given_: list[tuple[Any, Any, bool]]) -> None:
@@ -315,7 +315,7 @@ names = st.lists(parts, max_size=8).map("".join) | st.text(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.sampled_from(TEMPLATES), max_size=3, unique=True),
     st.lists(names, min_size=1, max_size=8),

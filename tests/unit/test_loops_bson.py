@@ -92,7 +92,7 @@ def compare(given_: list[dict[str, Any]]) -> None:
     assert len(other.originals.index) == len(one.originals.index)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(documents, min_size=1, max_size=6))
 @example([{"said": "Ann Lee", "owner": {"phone": 5, "at": 1.25}, "people": [{"name": "Bob"}]}])
 @example([{"tags": list(VALUES)}, {"kept": {"$ref": "a", "$id": 1}}, {"name": {"$ref": "a"}}])
@@ -149,7 +149,7 @@ def test_what_a_driver_reads_otherwise_is_left_to_it() -> None:
                 way(mask(), broken)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(documents, st.data())
 def test_what_is_damaged_is_never_passed_on(document: dict[str, Any], data: st.DataObject) -> None:
     """Any byte another one, or the end cut off: as Python has it, or an error. (What is kept is

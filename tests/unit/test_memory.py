@@ -8,15 +8,17 @@ import sys
 
 import pytest
 
+HELD = """
+def held() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+"""
+
 PROGRAM = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from sandbox.memory import give_back
-
-def held() -> int:
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 def work(turn: int) -> None:
     arrays = [np.ones((turn * 7 + n) % 24 * 100_000 + 1) for n in range(8)]
@@ -31,25 +33,19 @@ with ThreadPoolExecutor(6) as pool:
 """
 
 
+def printed(program: str, *words: str) -> int:
+    argv = [sys.executable, "-c", HELD + program, *words]
+    return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_threads_hold_less_of_what_they_freed() -> None:
-    kept, given = (
-        int(
-            subprocess.run(
-                [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True
-            ).stdout
-        )
-        for how in ("keep", "give")
-    )
+    kept, given = (printed(PROGRAM, how) for how in ("keep", "give"))
     assert given < kept / 2, f"{given} kB instead of {kept}"
 
 
 LEFT = """
 from sandbox.memory import let_go
-
-def held() -> int:
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 import gc
 gc.disable()
@@ -66,5 +62,4 @@ print(before - held())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
 def test_what_earlier_work_left_in_cycles_is_let_go() -> None:
-    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 15_000
+    assert printed(LEFT) > 15_000

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import ConfigError
@@ -55,13 +55,11 @@ def test_an_address_by_hand() -> None:
 
 
 @given(key=st.binary(min_size=32, max_size=64), message=st.binary(max_size=300))
-@settings(deadline=None)
 def test_the_quick_hmac_is_hmac(key: bytes, message: bytes) -> None:
     assert hmac_sha256(key)(message) == hmac.digest(key, message, "sha256")
 
 
 @given(value=st.text(max_size=40))
-@settings(deadline=None)
 def test_normalising_twice_changes_nothing(value: str) -> None:
     for domain in FORMS:
         once = normalise(domain, value)
@@ -96,7 +94,6 @@ def test_keys() -> None:
 
 
 @given(values=st.sets(st.integers(1, 10_000), min_size=2), domain=st.sampled_from(sorted(FORMS)))
-@settings(deadline=None)
 def test_unique_columns_stay_unique(values: set[int], domain: str) -> None:
     """1,000 people of one made-up name are 1,000 different texts where the column is unique."""
     function = Pseudonyms(key=KEY).function(domain, Limits(unique=True))
@@ -105,7 +102,6 @@ def test_unique_columns_stay_unique(values: set[int], domain: str) -> None:
 
 
 @given(values=st.sets(st.integers(5, 600), min_size=2))
-@settings(deadline=None)
 def test_numbers_are_permuted_without_collisions(values: set[int]) -> None:
     rule = Rule(strategy="integer", options={"min": 5, "max": 600})
     function = make(rule, tools())

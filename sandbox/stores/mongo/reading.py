@@ -33,9 +33,8 @@ Open = Callable[[Options], Iterator[bytes]]
 def ranges(collection: Collection[Any], dataset: Dataset) -> list[Options]:
     """Arguments of `find` for each cursor; together they see every document once."""
     count = min(CURSORS, dataset.bytes // RANGE_BYTES)
-    if count < 2 or any(option in created(dataset) for option in ONE_CURSOR):
-        return [{}]
-    if not _plans_bounds(collection):
+    ordered = any(option in created(dataset) for option in ONE_CURSOR)
+    if count < 2 or ordered or not _plans_bounds(collection):
         return [{}]
     try:
         bounds = _bounds(collection, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from sandbox.errors import Refused, SandboxError, Unreachable
 from sandbox.masking.keep import KEEP, Keep
 from sandbox.model import Dataset
-from sandbox.stores.postgres import PostgresSource, building, source, store
+from sandbox.stores.postgres import PostgresSource, building, ddl, source, store
 from tests.contract.postgres_world import World, database
 
 DDL = """
@@ -286,6 +287,74 @@ def test_rows_that_a_policy_hides_are_an_error(world: World) -> None:
         world.isolate()
 
 
+# --- others look into the scratch database ---------------------------------------------------------
+
+WORN = """
+CREATE TABLE worn WITH (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+                        autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)
+    AS SELECT n, repeat('x', 1000) FROM generate_series(1, 5000) n;
+DELETE FROM worn WHERE n % 2 = 0;
+"""
+VACUUMING = """SELECT count(*) FROM pg_stat_activity
+               WHERE backend_type = 'autovacuum worker' AND datname = current_database()"""
+
+
+@pytest.fixture
+def in_scratch(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Has a load do something as the superuser in its scratch database."""
+    dumped = ddl._dump
+
+    def during(do: Callable[[Any], None]) -> None:
+        def dump(access: Any, database: str, *rest: Any) -> str:
+            do(connect_again(world, database))
+            return dumped(access, database, *rest)
+
+        monkeypatch.setattr(ddl, "_dump", dump)
+
+    return during
+
+
+def scratches(world: World) -> list[str]:
+    query = "SELECT datname FROM pg_database WHERE datname ~ 'scratch'"
+    return [name for (name,) in world.client.execute(query)]
+
+
+def test_a_scratch_database_goes_while_it_is_vacuumed(world: World, in_scratch: Any) -> None:
+    """DROP DATABASE WITH (FORCE) may not end an autovacuum worker, unless a superuser asks."""
+
+    def wear(session: Any) -> None:
+        session.execute(WORN)
+        deadline = time.monotonic() + 60
+        while not session.execute(VACUUMING).fetchone()[0]:
+            assert time.monotonic() < deadline, "no autovacuum came"
+            time.sleep(0.05)
+        session.close()
+
+    in_scratch(wear)
+    world.client.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+    world.client.execute("SELECT pg_reload_conf()")
+    try:
+        assert world.copy() == []
+    finally:
+        world.client.execute("ALTER SYSTEM RESET autovacuum_naptime")
+        world.client.execute("SELECT pg_reload_conf()")
+    assert scratches(world) == []
+
+
+def test_a_scratch_database_that_a_superuser_looks_into(
+    world: World, in_scratch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The load is done all the same; what stays goes with the next one."""
+    sessions: list[Any] = []
+    in_scratch(sessions.append)
+    assert world.copy() == []
+    assert len(scratches(world)) == 1
+    monkeypatch.undo()
+    sessions.pop().close()
+    assert world.copy() == []
+    assert scratches(world) == []
+
+
 # --- last: the server does not come back as it was ------------------------------------------------
 
 
@@ -302,12 +371,12 @@ def test_a_server_that_is_killed_while_loading(world: World, server: Any) -> Non
     assert state(world)[1:] == before[1:]
 
 
-def connect_again(world: World) -> Any:
+def connect_again(world: World, database: str = "") -> Any:
     return psycopg.connect(
         host=world.server.host,
         port=world.server.port,
         user=world.server.admin_user,
         password=world.server.admin_password,
-        dbname=world.production.database,
+        dbname=database or world.production.database,
         autocommit=True,
     )

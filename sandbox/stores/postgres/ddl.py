@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,14 +111,25 @@ def _scratch(access: Access, template: str) -> Iterator[str]:
                    NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
                    AND pg_has_role(datdba, 'USAGE')"""
         for (old,) in rows(admin, query, [prefix]):
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name(old)))
+            _drop(admin, old)
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name(made), name(template)))
         yield made
     finally:
         try:
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name(made)))
+            _drop(admin, made)
         finally:
             admin.close()
+
+
+def _drop(admin: Connection, database: str) -> None:
+    """Without FORCE first: a plain DROP ends an autovacuum worker, which FORCE may not, since the
+    worker counts as a superuser's. What a superuser's session holds stays for the next time."""
+    drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(name(database))
+    try:
+        admin.execute(drop)
+    except psycopg.errors.ObjectInUse:
+        with suppress(psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege):
+            admin.execute(drop + sql.SQL(" WITH (FORCE)"))
 
 
 def _restore(connection: Connection, found: Sequence[Item], schema: str) -> list[tuple[Item, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -10,13 +10,17 @@ T = TypeVar("T")
 END = object()
 
 
-def side_by_side(streams: Sequence[Iterator[T]]) -> Iterator[T]:
-    """What all of them give, as it comes: one item of each is on its way or waits here."""
+def side_by_side(
+    streams: Sequence[Iterator[T]], meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[T]:
+    """What all of them give, as it comes: one item of each is on its way or waits here. Something
+    else can be done while the first are on their way."""
     with ThreadPoolExecutor(len(streams), thread_name_prefix="stream") as pool:
         waiting: dict[Future[T], Iterator[T]] = {
             pool.submit(next, stream, END): stream  # type: ignore[arg-type]
             for stream in streams
         }
+        meanwhile()
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:

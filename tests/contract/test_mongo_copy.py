@@ -8,7 +8,7 @@ import io
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from bson import (
 )
 from bson.datetime_ms import DatetimeMS
 from bson.json_util import CANONICAL_JSON_OPTIONS
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS
 from pymongo import monitoring
 from pymongo.errors import OperationFailure
 
@@ -161,6 +162,11 @@ def fill(world: World) -> None:
     base["cache"].insert_one({"_id": "Ä b/c$", "v": 1})
 
 
+def documents(pieces: Iterable[bytes]) -> list[bytes]:
+    """Each document as it is."""
+    return [bytes(one.raw) for one in bson.decode_all(b"".join(pieces), DEFAULT_RAW_BSON_OPTIONS)]
+
+
 def content(base: Any) -> dict[str, list[bytes]]:
     """Every collection's documents as the server sends them: ordered where order is content."""
     found = {}
@@ -170,7 +176,7 @@ def content(base: Any) -> dict[str, list[bytes]]:
         raw = (
             [bson.encode(d) for d in base[one["name"]].find()]
             if "timeseries" in one["options"]
-            else list(writing.documents(base[one["name"]].find_raw_batches()))
+            else documents(base[one["name"]].find_raw_batches())
         )
         found[one["name"]] = raw if one["options"].get("capped") else sorted(raw)
     return found
@@ -205,7 +211,7 @@ def test_a_copy_is_the_same_and_comes_back(world: World, mask: Any) -> None:
     with back.cut() as one, again.cut() as other:
         for dataset in back.datasets(one):
             streams = [
-                sorted(writing.documents(p for _, p in s.read(cut, dataset, Keep())))
+                sorted(documents(p for _, p in s.read(cut, dataset, Keep())))
                 for s, cut in ((back, one), (again, other))
             ]
             assert streams[0] == streams[1], dataset.name
@@ -282,6 +288,22 @@ def test_many_documents_in_many_batches(world: World, monkeypatch: pytest.Monkey
     world.production["many"].insert_many(rows)
     world.load(mask=Decoded())
     assert list(world.playground["many"].find().sort("_id")) == rows
+
+
+class Twice(Decoded):
+    """A policy that gives one document's `_id` to another."""
+
+    def document(self, collection: str, document: dict[str, Any]) -> dict[str, Any]:
+        return document | {"_id": min(document["_id"], 3_000)}
+
+
+def test_documents_that_the_server_does_not_take(world: World) -> None:
+    rows = [{"_id": n, "n": n} for n in range(3_002)]
+    world.production["many"].insert_many(rows)
+    world.playground["many"].insert_one({"_id": "mine"})
+    with pytest.raises(SandboxError, match=r"loading many: duplicate key \(code 11000\)"):
+        world.load(mask=Twice())
+    assert [one["_id"] for one in world.playground["many"].find()] == ["mine"]
 
 
 def test_dates_that_python_has_no_word_for_pass_through_a_mask() -> None:
@@ -425,7 +447,7 @@ def test_a_large_collection_is_read_by_several_cursors(
     one = world.source(listeners=[listener])
     with one.cut() as cut:
         (dataset,) = one.datasets(cut)
-        seen = list(writing.documents(piece for _, piece in one.read(cut, dataset, mask)))
+        seen = documents(piece for _, piece in one.read(cut, dataset, mask))
     one.close()
     assert sorted(seen) == content(world.production)["mixed"]
     assert len(bounded(listener)) == reading.CURSORS

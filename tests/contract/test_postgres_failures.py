@@ -287,7 +287,7 @@ def test_rows_that_a_policy_hides_are_an_error(world: World) -> None:
         world.isolate()
 
 
-# --- others look into the scratch database ---------------------------------------------------------
+# --- others look into the scratch database --------------------------------------------------------
 
 WORN = """
 CREATE TABLE worn WITH (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,

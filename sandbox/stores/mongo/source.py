@@ -31,6 +31,7 @@ from sandbox.stores.streams import side_by_side
 
 BATCH_BYTES = 2 << 20  # what one answer of a cursor should come to
 DECODED_BYTES = 1 << 19  # the same where documents are decoded: they are ten times as large
+NOTHING = b""  # a batch without documents: changing it loads what changes the others
 BATCH_ROWS = 10_000
 PIECE = 1 << 20
 CHANGES = frozenset(
@@ -139,7 +140,8 @@ class Source:
             parts: list[bytes] = []
             rows = size = 0
             cursor = self._open(stack, cut, dataset, change.answer)
-            for batch in side_by_side([cursor(one) for one in wanted]):
+            cursors = [cursor(one) for one in wanted]
+            for batch in side_by_side(cursors, meanwhile=lambda: change.batch(NOTHING)):
                 got, data = change.batch(batch)
                 parts.append(data)
                 rows += got

@@ -5,8 +5,9 @@
 
 A peer copies straight across and masks nothing. `kept` and `masked` are our pipe in the same way:
 read, mask, write beside; `snapshot+load` goes through the artifact on disk, with checksums,
-indexes and swap. Each run is a process of its own, whose processor time and peak memory are told;
-in each round every contender runs once. PostgreSQL is measured by `benchmarks.copy_postgres`.
+indexes and swap. Each run is a process of its own, whose processor time and peak memory are told,
+and the server's processor time beside it: a stand-in is a Python process, and may be the limit. In
+each round every contender runs once. PostgreSQL is measured by `benchmarks.copy_postgres`.
 """
 
 from __future__ import annotations
@@ -212,13 +213,22 @@ def filled(kind: str, scale: float) -> Iterator[tuple[list[Server], int]]:
         yield servers, rows
 
 
+def measured(servers: Sequence[Server], contender: str) -> dict[str, float]:
+    """A run, and what it took of the servers."""
+    from benchmarks.seeding import used
+
+    before = used(servers)
+    found = apart(servers, contender)
+    return found | {"server_us_row": (used(servers) - before) / found["rows"] * 1e6}
+
+
 def compare(kind: str, scale: float, runs: int) -> dict[str, Any]:
     contenders = [*PEERS[kind], *OURS]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     with filled(kind, scale) as (servers, rows):
         for _ in range(runs):
             for name in contenders:
-                found[name].append(apart(servers, name))
+                found[name].append(measured(servers, name))
     medians = {
         name: {key: statistics.median(one[key] for one in each) for key in each[0]}
         for name, each in found.items()
@@ -231,13 +241,15 @@ def growth(kind: str, scales: Sequence[float], runs: int) -> list[dict[str, floa
     found = []
     for scale in scales:
         with filled(kind, scale) as (servers, rows):
-            taken = [apart(servers, "snapshot+load") for _ in range(runs)]
+            taken = [measured(servers, "snapshot+load") for _ in range(runs)]
         seconds = statistics.median(one["seconds"] for one in taken)
         client = statistics.median(one["us_row"] for one in taken)
+        by_server = statistics.median(one["server_us_row"] for one in taken)
         peak = max(one["peak_mb"] for one in taken)
         found.append(
             {"scale": scale, "rows": rows, "seconds": seconds, "peak_mb": peak,
-             "us_row": seconds / rows * 1e6, "client_us_row": client}
+             "us_row": seconds / rows * 1e6, "client_us_row": client,
+             "server_us_row": by_server}
         )  # fmt: skip
         print(f"{kind}, scale {scale:g}: {found[-1]}", file=sys.stderr, flush=True)
     return found
@@ -249,12 +261,12 @@ def show(result: Mapping[str, Any]) -> str:
     lines = [
         f"{result['store']}, scale {result['scale']:g}: {result['rows']:,} rows, medians of "
         f"{result['runs']}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        f"{'':20} {'seconds':>9} {'times':>7} {'client µs/row':>14} {'peak MB':>8}",
+        f"{'':20} {'seconds':>9} {'times':>7} {'client µs/row':>14} {'server':>8} {'peak MB':>8}",
     ]
     for name, one in medians.items():
         lines.append(
             f"{name:20} {one['seconds']:9.2f} {one['seconds'] / peer['seconds']:7.2f} "
-            f"{one['us_row']:14.1f} {one['peak_mb']:8.0f}"
+            f"{one['us_row']:14.1f} {one['server_us_row']:8.1f} {one['peak_mb']:8.0f}"
         )
     return "\n".join(lines)
 
@@ -297,15 +309,16 @@ def main() -> None:
 
 
 def keep(folder: Path, results: Mapping[str, Any], *, growth: bool) -> None:
-    """Beside what an earlier run of the other kind has left there."""
+    """Beside what an earlier run of the other kind, or of other stores, has left there."""
     file = folder / "copy.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    known["growth" if growth else "compared"] = results
+    part = known.setdefault("growth" if growth else "compared", {})
+    part.update(results)
     file.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     if growth:
         from benchmarks.growth_plot import plot
 
-        (folder / "copy.svg").write_text(plot(results))
+        (folder / "copy.svg").write_text(plot(part))
 
 
 if __name__ == "__main__":

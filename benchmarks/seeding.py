@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -81,11 +81,18 @@ def started(kind: str) -> Iterator[Server]:
     try:
         container.reload()
         port = int(container.ports[f"{recipe.port}/tcp"][0]["HostPort"])
-        made = Server(kind=kind, port=port, secret=secret)
+        made = Server(kind=kind, port=port, secret=secret, container=container.id)
         _wait(made)
         yield made
     finally:
         container.remove(force=True, v=True)
+
+
+def used(servers: Sequence[Server]) -> float:
+    """The processor time of these servers since they were started, in seconds."""
+    client = docker.from_env()
+    told = [client.api.stats(one.container, stream=False, one_shot=True) for one in servers]
+    return sum(one["cpu_stats"]["cpu_usage"]["total_usage"] for one in told) / 1e9
 
 
 def _wait(server: Server) -> None:

@@ -8,6 +8,8 @@ standalone server, as the official one is.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import logging
 import os
 import signal
@@ -41,8 +43,9 @@ def main() -> None:
         require_auth=bool(options.auth or (user and password) or secured.exists()),
         replica_set_name=options.replSet,
         enable_test_commands=False,
-        cache_size="512M",
+        cache_size=f"{cache_megabytes()}M",
     )
+    seldom_collected()
     keep_options(server.storage)
     ask_for_rights()
     try:
@@ -58,6 +61,22 @@ def main() -> None:
         if server._socket is not None:  # wakes the thread that accepts: it would be waited for
             server._socket.shutdown(socket.SHUT_RDWR)
         server.stop()
+
+
+def cache_megabytes() -> int:
+    """As the real server takes it: half of the memory but for a gigabyte, and no less than 256."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("memory.max", "memory/memory.limit_in_bytes"):  # of the container, if it has one
+        with contextlib.suppress(OSError, ValueError):  # "max" is none
+            found.append(int(Path("/sys/fs/cgroup", path).read_text()))
+    return max((min(found) // 2**20 - 1024) // 2, 256)
+
+
+def seldom_collected() -> None:
+    """What a cursor has still to send is all in memory, as objects: to look through them for cycles
+    again and again took a part of every command, which the real server has not."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def keep_options(storage: Any) -> None:

@@ -161,8 +161,16 @@ def _remove_containers(client: docker.DockerClient, project: str) -> None:
 
 def remove(project: str) -> None:
     """Every container, network and volume whose Compose project begins with `project`. A reset
-    removes and makes containers in the background, so a network may be in use for a while."""
+    makes containers in the background, each under a lock, and removes some: a network may be in
+    use for a while."""
     client = docker.from_env()
+    with contextlib.ExitStack() as stack:
+        for path in Path(tempfile.gettempdir()).glob(f"sandbox-standing-*-{project}*.lock"):
+            fcntl.flock(stack.enter_context(path.open()), fcntl.LOCK_EX)
+        _remove_all(client, project)
+
+
+def _remove_all(client: docker.DockerClient, project: str) -> None:
     end = time.monotonic() + WITHIN
     while True:
         try:

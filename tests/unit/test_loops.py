@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sandbox.errors import SandboxError
 from sandbox.masking import loops
 from sandbox.masking.loops import latest as latest_module
+from sandbox.masking.loops import spans as spans_module
 from sandbox.masking.loops.bulk import Bulk, Other
 from sandbox.masking.loops.latest import Latest
 from sandbox.masking.loops.seen import Seen
@@ -131,6 +132,19 @@ def test_texts_become_what_python_makes(values: list[str]) -> None:
 def test_a_text_is_cut_as_python_cuts_it() -> None:
     values = ["Ann Lee here", "王小明", "short", "x" * 12]
     assert text_of(12).in_loops().texts(values) == by_python(text_of(12), values)
+
+
+@pytest.mark.parametrize("second", [(0, 2, 5, 0), (0, 7, 3, 0)], ids=["overlaps", "backwards"])
+def test_spans_that_no_finder_may_tell_write_nowhere_else(second: tuple[int, ...]) -> None:
+    """A size below nothing is none: unsigned, it would be most of the memory."""
+    data = np.frombuffer(b"0123456789", dtype=np.uint8)
+    made, into = np.frombuffer(b"ab", dtype=np.uint8), np.full(64, 0xFF, dtype=np.uint8)
+    found = np.array([(0, 1, 6, 0), second], dtype=np.int64)
+    starts, ends, places, sizes = (np.array(x) for x in ([0], [10], [0, 1], [1, 1]))
+    of_text = np.empty((2, 1), dtype=np.int64)
+    size = spans_module.spliced(data, starts, ends, found, made, places, sizes, into, *of_text)
+    assert size <= 2 * len(data)
+    assert (into[2 * len(data) :] == 0xFF).all()
 
 
 def test_what_is_added_later_is_found() -> None:

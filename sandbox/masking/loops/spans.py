@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -127,31 +127,40 @@ def begun(data: Array, lengths: Array, begins: Array) -> None:
 
 
 @compiled
+def _copied(source: Array, begin: Any, end: Any, into: Array, at: Any) -> Any:
+    """Where it ends in `into`. Unsigned places cannot be negative ones, which would be checked for
+    at each byte: so the processor takes many bytes at once, here and below."""
+    size = max(end - begin, 0)
+    place, to = np.uintp(begin), np.uintp(at)
+    for k in range(np.uintp(size)):
+        into[to + k] = source[place + k]
+    return at + size
+
+
+@compiled
+def _characters(data: Array, begin: Any, end: Any) -> int:
+    place, count = np.uintp(begin), 0
+    for k in range(np.uintp(max(end - begin, 0))):
+        count += (data[place + k] & 0xC0) != 0x80
+    return count
+
+
+@compiled
 def spliced(
     data: Array, starts: Array, ends: Array, found: Array, made: Array, places: Array, sizes: Array,
     into: Array, bytes_: Array, characters: Array
 ) -> int:  # fmt: skip
     """The texts with what was made in place of their spans, one behind the other; how many bytes.
     `places`, `sizes`: in `made`, by span; `bytes_`, `characters`: how many each text has then."""
-    at = one = 0
+    at: Any = np.int64(0)
+    one = 0
     for text in range(len(starts)):
-        begin, place, count = at, starts[text], 0
-        while True:
-            here = one < len(found) and found[one, 0] == text
-            stop = found[one, 1] if here else ends[text]
-            for k in range(place, stop):
-                byte = data[k]
-                into[at] = byte
-                count += (byte & 0xC0) != 0x80
-                at += 1
-            if not here:
-                break
-            for k in range(places[one], places[one] + sizes[one]):
-                byte = made[k]
-                into[at] = byte
-                count += (byte & 0xC0) != 0x80
-                at += 1
+        begin, place = at, starts[text]
+        while one < len(found) and found[one, 0] == text:
+            at = _copied(data, place, found[one, 1], into, at)
+            at = _copied(made, places[one], places[one] + sizes[one], into, at)
             place = found[one, 2]
             one += 1
-        bytes_[text], characters[text] = at - begin, count
-    return at
+        at = _copied(data, place, ends[text], into, at)
+        bytes_[text], characters[text] = at - begin, _characters(into, begin, at)
+    return int(at)

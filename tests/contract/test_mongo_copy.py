@@ -34,6 +34,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.json_util import CANONICAL_JSON_OPTIONS
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS
 from pymongo import monitoring
+from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from sandbox.contract import Access
@@ -303,6 +304,30 @@ def test_documents_that_the_server_does_not_take(world: World) -> None:
     world.playground["many"].insert_one({"_id": "mine"})
     with pytest.raises(SandboxError, match=r"loading many: duplicate key \(code 11000\)"):
         world.load(mask=Twice())
+    assert [one["_id"] for one in world.playground["many"].find()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"n": 2, "ok": 1}, "the server took fewer documents than it was sent"),
+        ({"n": 3, "ok": 1, "writeConcernError": {"code": 64}}, r"write errors \(code 64\)"),
+    ],
+)
+def test_a_server_that_does_not_say_that_it_has_all(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], words: str
+) -> None:
+    world.production["many"].insert_many([{"_id": n} for n in range(3)])
+    world.playground["many"].insert_one({"_id": "mine"})
+    command = Database.command
+
+    def told(self: Any, what: Any, *rest: Any, **more: Any) -> Any:
+        found = command(self, what, *rest, **more)
+        return answer if isinstance(what, dict) and "insert" in what else found
+
+    monkeypatch.setattr(Database, "command", told)
+    with pytest.raises(SandboxError, match=f"loading many: {words}"):
+        world.load()
     assert [one["_id"] for one in world.playground["many"].find()] == ["mine"]
 
 

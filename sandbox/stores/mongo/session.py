@@ -112,6 +112,8 @@ def line(error: Exception) -> str:
     if isinstance(error, BulkWriteError):
         details: Mapping[str, Any] = error.details or {}
         codes = sorted({e.get("code", 0) for e in details.get("writeErrors", [])})
+        if not codes:
+            return "the server took fewer documents than it was sent"
         what = "duplicate key" if DUPLICATE in codes else "write errors"
         return f"{what} (code {', '.join(map(str, codes))})"
     if isinstance(error, OperationFailure):

@@ -229,11 +229,13 @@ def compare(kind: str, scale: float, runs: int) -> dict[str, Any]:
         for _ in range(runs):
             for name in contenders:
                 found[name].append(measured(servers, name))
-    medians = {
-        name: {key: statistics.median(one[key] for one in each) for key in each[0]}
-        for name, each in found.items()
-    }
-    return {"store": kind, "scale": scale, "rows": rows, "runs": runs, "medians": medians}
+    told = {name: medians(each) for name, each in found.items()}
+    return {"store": kind, "scale": scale, "rows": rows, "runs": runs, "medians": told}
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each figure."""
+    return {key: statistics.median(one[key] for one in runs) for key in runs[0]}
 
 
 def growth(kind: str, scales: Sequence[float], runs: int) -> list[dict[str, float]]:
@@ -242,14 +244,12 @@ def growth(kind: str, scales: Sequence[float], runs: int) -> list[dict[str, floa
     for scale in scales:
         with filled(kind, scale) as (servers, rows):
             taken = [measured(servers, "snapshot+load") for _ in range(runs)]
-        seconds = statistics.median(one["seconds"] for one in taken)
-        client = statistics.median(one["us_row"] for one in taken)
-        by_server = statistics.median(one["server_us_row"] for one in taken)
+        told = medians(taken)
         peak = max(one["peak_mb"] for one in taken)
         found.append(
-            {"scale": scale, "rows": rows, "seconds": seconds, "peak_mb": peak,
-             "us_row": seconds / rows * 1e6, "client_us_row": client,
-             "server_us_row": by_server}
+            {"scale": scale, "rows": rows, "seconds": told["seconds"], "peak_mb": peak,
+             "us_row": told["seconds"] / rows * 1e6, "client_us_row": told["us_row"],
+             "server_us_row": told["server_us_row"]}
         )  # fmt: skip
         print(f"{kind}, scale {scale:g}: {found[-1]}", file=sys.stderr, flush=True)
     return found

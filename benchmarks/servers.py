@@ -19,7 +19,7 @@ class Server:
     kind: str
     port: int
     secret: str = field(repr=False)
-    container: str = ""  # its id
+    container: str  # its id
 
     @property
     def qdrant_url(self) -> str:

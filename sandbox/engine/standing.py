@@ -26,6 +26,7 @@ from docker.errors import APIError, NotFound
 from sandbox.engine import cloning, containers, labels, programs, watching
 from sandbox.errors import SandboxError, Unreachable
 
+LOCK = "sandbox-standing-{user}-{project}.lock"  # another user's could not be opened
 STANDS = ("created", "paused")  # one that runs, or has ended, was awake: a reboot, somebody's hand
 
 
@@ -187,8 +188,7 @@ def sweep(client: docker.DockerClient, project: str) -> None:
 def _alone(project: str, *, wait: bool = True) -> Iterator[IO[str]]:
     """Nobody else makes or sweeps; yields a file for notes about the engine. Raises BlockingIOError
     where somebody does and we do not `wait`."""
-    name = f"sandbox-standing-{os.getuid()}-{project}.lock"  # another user's could not be opened
-    path = Path(tempfile.gettempdir(), name)
+    path = Path(tempfile.gettempdir(), LOCK.format(user=os.getuid(), project=project))
     with path.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield lock

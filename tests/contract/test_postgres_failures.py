@@ -45,9 +45,13 @@ def state(world: World) -> tuple[Any, ...]:
     query = """SELECT (SELECT md5(string_agg(p::text, ' ' ORDER BY id)) FROM dev.people p),
                (SELECT count(*) FROM dev.posts), obj_description('dev'::regnamespace)"""
     schemas = "SELECT array_agg(nspname ORDER BY 1) FROM pg_namespace WHERE nspname ~ '^dev'"
-    scratch = "SELECT count(*) FROM pg_database WHERE datname ~ 'scratch'"
     ask = world.client.execute
-    return (ask(query).fetchone(), ask(schemas).fetchone(), ask(scratch).fetchone())
+    return (ask(query).fetchone(), ask(schemas).fetchone(), len(scratches(world)))
+
+
+def scratches(world: World) -> list[str]:
+    query = "SELECT datname FROM pg_database WHERE datname ~ 'scratch'"
+    return [name for (name,) in world.client.execute(query)]
 
 
 @contextmanager
@@ -312,11 +316,6 @@ def in_scratch(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any],
         monkeypatch.setattr(ddl, "_dump", dump)
 
     return during
-
-
-def scratches(world: World) -> list[str]:
-    query = "SELECT datname FROM pg_database WHERE datname ~ 'scratch'"
-    return [name for (name,) in world.client.execute(query)]
 
 
 def test_a_scratch_database_goes_while_it_is_vacuumed(world: World, in_scratch: Any) -> None:

@@ -24,6 +24,7 @@ import docker
 import psycopg
 from docker.errors import APIError, NotFound
 
+from sandbox.engine.standing import LOCK
 from sandbox.project import open_project
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +166,8 @@ def remove(project: str) -> None:
     use for a while."""
     client = docker.from_env()
     with contextlib.ExitStack() as stack:
-        for path in Path(tempfile.gettempdir()).glob(f"sandbox-standing-*-{project}*.lock"):
+        locks = LOCK.format(user=os.getuid(), project=f"{project}*")
+        for path in Path(tempfile.gettempdir()).glob(locks):
             fcntl.flock(stack.enter_context(path.open()), fcntl.LOCK_EX)
         _remove_all(client, project)
 

@@ -74,40 +74,30 @@ def _length(data: bytes, at: int) -> int:
 
 def insert(collection: Collection[Any], pieces: Iterable[bytes], *, ordered: bool) -> int:
     """Insert a stream without the collection's validator: production took these documents."""
-    rows = 0
-
-    def put(batch: Batch) -> None:
-        with doing(f"loading {collection.name.removeprefix(NEW)}"):
-            _put(collection, batch, ordered=ordered)
-
     if ordered:
-        for batch in batches(pieces):
-            put(batch)
-            rows += batch.rows
-        return rows
+        return sum(_put(collection, batch, ordered=True) for batch in batches(pieces))
+    rows = 0
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="mongo") as pool:
-        flying: list[Future[None]] = []
+        flying: list[Future[int]] = []
         for batch in batches(pieces):
-            flying.append(pool.submit(put, batch))
-            rows += batch.rows
+            flying.append(pool.submit(_put, collection, batch, ordered=False))
             if len(flying) > IN_FLIGHT:
-                flying.pop(0).result()
-        for future in flying:
-            future.result()
-    return rows
+                rows += flying.pop(0).result()
+        return rows + sum(future.result() for future in flying)
 
 
-def _put(collection: Collection[Any], batch: Batch, *, ordered: bool) -> None:
-    """Raises BulkWriteError where not every document is there now."""
-    answer = collection.database.command(
-        {
-            "insert": collection.name,
-            "documents": [batch],
-            "ordered": ordered,
-            "bypassDocumentValidation": True,
-        }
-    )
-    late = answer.get("writeConcernError")
-    errors = [*answer.get("writeErrors", ()), *([late] if late else ())]
-    if errors or answer["n"] != batch.rows:
-        raise BulkWriteError({"writeErrors": errors})
+def _put(collection: Collection[Any], batch: Batch, *, ordered: bool) -> int:
+    """How many documents were put there: all of the batch, or it is an error."""
+    command = {
+        "insert": collection.name,
+        "documents": [batch],
+        "ordered": ordered,
+        "bypassDocumentValidation": True,
+    }
+    with doing(f"loading {collection.name.removeprefix(NEW)}"):
+        answer = collection.database.command(command)
+        late = answer.get("writeConcernError")
+        errors = [*answer.get("writeErrors", ()), *([late] if late else ())]
+        if errors or answer["n"] != batch.rows:
+            raise BulkWriteError({"writeErrors": errors})
+    return batch.rows

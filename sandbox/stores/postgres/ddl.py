@@ -21,6 +21,7 @@ from sandbox.stores.postgres import catalog, moving
 from sandbox.stores.postgres.dump import Item, items, pattern, replaced, split
 from sandbox.stores.postgres.session import Connection, connect, failed, name, one, rows
 
+DROP = sql.SQL("DROP DATABASE IF EXISTS {}")
 KEYED = ("CONSTRAINT", "CHECK CONSTRAINT", "INDEX", "STATISTICS")
 MISSING = "what it needs is not there; ./inv isolate takes up extensions that are new in production"
 SKIPPED = ("SCHEMA", "")  # the space is made by the store; settings are the session's
@@ -111,7 +112,7 @@ def _scratch(access: Access, template: str) -> Iterator[str]:
                    NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
                    AND pg_has_role(datdba, 'USAGE')"""
         for (old,) in rows(admin, query, [prefix]):
-            _drop(admin, old)
+            admin.execute(DROP.format(name(old)))
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name(made), name(template)))
         yield made
     finally:
@@ -122,9 +123,10 @@ def _scratch(access: Access, template: str) -> Iterator[str]:
 
 
 def _drop(admin: Connection, database: str) -> None:
-    """Without FORCE first: a plain DROP ends an autovacuum worker, which FORCE may not, since the
-    worker counts as a superuser's. What a superuser's session holds stays for the next time."""
-    drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(name(database))
+    """One that this load has made: another may be at work in what looks left over. Without FORCE
+    first: a plain DROP ends an autovacuum worker, which FORCE may not, since the worker counts as a
+    superuser's. What a superuser's session holds stays for the next time."""
+    drop = DROP.format(name(database))
     try:
         admin.execute(drop)
     except psycopg.errors.ObjectInUse:

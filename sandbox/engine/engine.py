@@ -147,7 +147,7 @@ class Engine:
         while there := containers.listed(self.client, project):
             for wave in _last_first(there):
                 with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(lambda one: containers.remove(self.client, one), wave))
+                    list(pool.map(self._take_down, wave))
         self._drop_leftovers(project)
         for network in self.client.api.networks(filters=filters):
             with contextlib.suppress(APIError):  # another project's container is still in it
@@ -300,6 +300,13 @@ class Engine:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _take_down(self, one: Mapping[str, Any]) -> None:
+        """What was made ahead is not stopped: paused by its maker just then, it would not hear."""
+        if labels.thrown_away(containers.listed_name(one)):
+            containers.discard(self.client, one["Id"])
+        else:
+            containers.remove(self.client, one["Id"])
+
     def _drop_leftovers(self, project: str) -> None:
         """Containers for a while only, of commands that were killed."""
         showing.sweep(self.client, project)
@@ -358,17 +365,15 @@ def _observed(raw: Mapping[str, Any]) -> Observed:
     )
 
 
-def _last_first(found: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+def _last_first(found: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     """Containers in waves: what depends on others goes before them."""
-    left = {one["Id"]: one["Labels"] for one in found}
+    left = list(found)
     while left:
         needed = {
             part.partition(":")[0]
-            for tags in left.values()
-            for part in tags.get(labels.DEPENDS_ON, "").split(",")
+            for one in left
+            for part in one["Labels"].get(labels.DEPENDS_ON, "").split(",")
         }
-        wave = [one for one, tags in left.items() if tags.get(labels.SERVICE) not in needed]
-        wave = wave or list(left)
+        wave = [one for one in left if one["Labels"].get(labels.SERVICE) not in needed] or left
         yield wave
-        for one in wave:
-            del left[one]
+        left = [one for one in left if one not in wave]

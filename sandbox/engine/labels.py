@@ -60,6 +60,12 @@ def in_place(name: str) -> bool:
     return STAGE.match(name) is None
 
 
+def thrown_away(name: str) -> bool:
+    """Whether a container's data is of no more use: a swap has ended with it, or one will begin."""
+    match = STAGE.match(name)
+    return match is not None and match["stage"] in (GONE, WARM, READY)
+
+
 def of_container(
     plan: Plan,
     service: Service,

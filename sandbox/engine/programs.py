@@ -6,13 +6,17 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import docker
 
 from sandbox.engine import labels
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxError, Unreachable
+
+HEAD = struct.Struct(">BxxxL")  # of a frame: stream, length; see "Attach to a container" of the API
+STDOUT, STDERR = 1, 2
 
 
 def run(
@@ -24,23 +28,20 @@ def run(
 ) -> bytes:
     """Its standard output. Raises SandboxError with the last line that it wrote to standard error;
     neither arguments nor environment stand in the error."""
-    api = client.api
-    made = api.exec_create(identifier, list(argv), stdin=bool(stdin), environment=dict(environment))
-    out: bytes | None
-    err: bytes | None
-    if stdin:
-        out, err = _with_input(api.exec_start(made["Id"], socket=True), stdin)
-    else:
-        out, err = api.exec_start(made["Id"], demux=True)
-    code = api.exec_inspect(made["Id"])["ExitCode"]
-    if code:
-        text = (err or b"") + (out or b"")
-        lines = [line for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
-        said = (err or b"").decode("utf-8", "replace").strip().splitlines() or lines
+    code, out, err = _ended(client, identifier, argv, stdin, environment)
+    if code != 0:
+        lines = [line for line in _text(err + out).splitlines() if line.strip()]
+        said = _text(err).strip().splitlines() or lines
         raise SandboxError(
             f"{argv[0]} failed ({code})", hint=said[-1] if said else "it said nothing"
         )
-    return out or b""
+    return out
+
+
+def tried(client: docker.DockerClient, identifier: str, argv: Sequence[str]) -> tuple[bool, str]:
+    """Whether it ends with exit code 0, and what it said."""
+    code, out, err = _ended(client, identifier, argv, b"", {})
+    return code == 0, _text(out + err)
 
 
 @contextlib.contextmanager
@@ -65,16 +66,32 @@ def apart(
         api.remove_container(made, force=True, v=True)
 
 
-def tried(client: docker.DockerClient, identifier: str, argv: Sequence[str]) -> tuple[bool, str]:
-    """Whether it ends with exit code 0, and what it said."""
-    made = client.api.exec_create(identifier, list(argv))
-    said = client.api.exec_start(made["Id"]).decode("utf-8", "replace")
-    return client.api.exec_inspect(made["Id"])["ExitCode"] == 0, said
+def _ended(
+    client: docker.DockerClient,
+    identifier: str,
+    argv: Sequence[str],
+    stdin: bytes,
+    environment: Mapping[str, str],
+) -> tuple[int | None, bytes, bytes]:
+    """Run it; its exit code, and what it wrote to standard output and to standard error."""
+    api = client.api
+    made = api.exec_create(identifier, list(argv), stdin=bool(stdin), environment=dict(environment))
+    out, err = _spoken(api.exec_start(made["Id"], socket=True), stdin)
+    while (found := api.exec_inspect(made["Id"]))["Running"]:  # the engine notes it a moment later
+        time.sleep(0.01)
+    return found["ExitCode"], out, err
 
 
-def _with_input(connection: Any, stdin: bytes) -> tuple[bytes, bytes]:
-    """Write standard input while reading Docker's multiplexed output frames."""
-    raw = getattr(connection, "_sock", connection)
+def _spoken(connection: Any, stdin: bytes) -> tuple[bytes, bytes]:
+    """Write standard input while reading the frames that standard output and error come in.
+
+    They are read where the head of the engine's answer was read. That may have taken in, with the
+    head, the first of what a quick program said; who reads the connection itself, as docker-py
+    does, never sees it: https://github.com/docker/docker-py/issues/2042.
+    """
+    response = connection._response
+    reader, raw = response.raw._fp.fp, getattr(connection, "_sock", connection)
+    raw.settimeout(None)  # it may work for long and say nothing
 
     def feed() -> None:
         with contextlib.suppress(OSError):  # the program ended without reading everything
@@ -82,24 +99,26 @@ def _with_input(connection: Any, stdin: bytes) -> tuple[bytes, bytes]:
             raw.shutdown(socket.SHUT_WR)
 
     feeder = threading.Thread(target=feed, daemon=True)
-    feeder.start()
-    out: dict[int, list[bytes]] = {1: [], 2: []}
+    if stdin:
+        feeder.start()
+    said: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
     try:
-        while header := _exactly(raw, 8):
-            stream, length = struct.unpack(">BxxxL", header)
-            out.setdefault(stream, []).append(_exactly(raw, length))
-        feeder.join(5)
+        while head := reader.read(HEAD.size):
+            stream, length = HEAD.unpack(_whole(head, HEAD.size))
+            said[stream].append(_whole(reader.read(length), length))
+        if stdin:
+            feeder.join(5)
     finally:
+        response.close()
         connection.close()
-    return b"".join(out[1]), b"".join(out[2])
+    return b"".join(said[STDOUT]), b"".join(said[STDERR])
 
 
-def _exactly(raw: Any, count: int) -> bytes:
-    pieces: list[bytes] = []
-    while count:
-        piece = raw.recv(min(count, 1 << 16))
-        if not piece:
-            break
-        pieces.append(piece)
-        count -= len(piece)
-    return b"".join(pieces)
+def _whole(piece: bytes, length: int) -> bytes:
+    if len(piece) < length:
+        raise Unreachable("the engine went away while a program ran")
+    return piece
+
+
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", "replace")

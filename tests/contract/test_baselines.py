@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -418,6 +419,29 @@ def test_down_takes_what_is_made_ahead_after_it_looked(
     monkeypatch.setattr(containers, "remove", meanwhile)
     alone.engine.down(alone.project)
     assert alone.names() == []
+
+
+def test_down_does_not_wait_for_one_that_its_maker_is_just_pausing(
+    alone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked to stop and paused before it has, it would stand still for all the time it is given."""
+    alone.engine.make_ahead(alone.project, baseline(alone, "base").images)
+    (booted,) = [one for one in alone.ready() if "-one-1." in one]
+    api = alone.engine.client.api
+    api.unpause(booted)
+    alone.engine.client.containers.get(booted).exec_run(["touch", "/data/slow"])
+    real, attributes = type(api).stop, api.inspect_container(booted)
+
+    def stop(self: Any, container: str, *arguments: Any, **options: Any) -> None:
+        if container == attributes["Id"]:
+            threading.Timer(0.3, api.pause, (booted,)).start()
+        real(self, container, *arguments, **options)
+
+    monkeypatch.setattr(type(api), "stop", stop)
+    began = time.monotonic()
+    alone.engine.down(alone.project)
+    assert alone.names() == []
+    assert time.monotonic() - began < containers.stop_seconds(attributes)
 
 
 # --- interrupted --------------------------------------------------------------------------------

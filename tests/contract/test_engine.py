@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import socketserver
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
-from sandbox.engine import connect
+from sandbox.engine import connect, programs
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.report import silent
 from tests.contract.engine_world import BASE, SLEEP, TWO, UP, World, a_world
@@ -132,6 +137,61 @@ services:
     with pytest.raises(Unreachable, match="cannot read the key"):
         world.up(text)
     assert time.monotonic() - began < 30
+
+
+def test_what_a_quick_program_says_before_anybody_listens_is_not_lost(world: World) -> None:
+    world.up(TWO)
+    words = ["sh", "-c", "seq 3000; seq 3000 >&2; exit 3"]
+    with late_answers(world) as late:
+        name = world.container("db").id
+        said = b"".join(b"%d\n" % number for number in range(1, 3001))
+        assert programs.run(late, name, ["seq", "3000"], b"", {}) == said
+        assert programs.run(late, name, ["sh", "-c", "seq 3000; cat"], b"in", {}) == said + b"in"
+        with pytest.raises(SandboxError, match=r"sh failed \(3\)") as error:
+            programs.run(late, name, words, b"", {})
+        assert error.value.hint == "3000"
+        assert programs.tried(late, name, words) == (False, (said * 2).decode())
+
+
+def test_an_engine_that_goes_away_while_a_program_speaks(world: World) -> None:
+    world.up(TWO)
+    with late_answers(world, most=5000) as late, pytest.raises(Unreachable, match="went away"):
+        programs.run(late, str(world.container("db").id), ["seq", "3000"], b"", {})
+
+
+@contextlib.contextmanager
+def late_answers(world: World, most: int = 1 << 30) -> Iterator[docker.DockerClient]:
+    """The same engine, answering a little later: what it says by then comes in one piece with the
+    head. `most`: bytes of an answer, after which the connection is cut."""
+
+    class Late(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as engine:
+                engine.connect(world.engine.address.removeprefix("unix://"))
+                threading.Thread(target=self.ask, args=(engine,), daemon=True).start()
+                passed = 0
+                while passed < most and (answer := engine.recv(1)):
+                    time.sleep(0.2)
+                    with contextlib.suppress(BlockingIOError):
+                        answer += engine.recv(1 << 20, socket.MSG_DONTWAIT)
+                    self.request.sendall(answer[: most - passed])
+                    passed += len(answer)
+                self.request.shutdown(socket.SHUT_RDWR)
+
+        def ask(self, engine: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while asked := self.request.recv(1 << 16):
+                    engine.sendall(asked)
+                engine.shutdown(socket.SHUT_WR)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/docker.sock"
+        with socketserver.ThreadingUnixStreamServer(path, Late) as server:
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            with contextlib.closing(docker.DockerClient(f"unix://{path}")) as client:
+                yield client
+            server.shutdown()
 
 
 def test_a_program_that_is_not_there(world: World) -> None:

@@ -20,6 +20,7 @@ import pytest
 import redis
 from docker.errors import APIError, NotFound
 
+from sandbox.engine import programs
 from sandbox.project import Project, open_project
 from tests.e2e.world import FREE_PORTS, ROOT, Sandbox, made
 
@@ -112,11 +113,9 @@ class World:
     def _postgres(self) -> str:
         """Every database, role, setting and row, as pg_dumpall writes them."""
         argv = ["pg_dumpall", "-h", "127.0.0.1", "-U", "postgres"]
-        code, output = self.container("postgres").exec_run(
-            argv, environment={"PGPASSWORD": self.secret("postgres")}
-        )
-        assert code == 0, output
-        lines = output.decode().splitlines()  # the dump's own key is new each time
+        secret = {"PGPASSWORD": self.secret("postgres")}
+        dump = programs.run(self.docker, self.container("postgres").id, argv, b"", secret)
+        lines = dump.decode().splitlines()  # the dump's own key is new each time
         return "\n".join(line for line in lines if not line.startswith(("\\restrict", "\\unres")))
 
     def _mongo(self) -> dict[str, Any]:

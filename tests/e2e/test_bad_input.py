@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.e2e.world import PROGRAM, ROOT
+
 FILES = ("compose.prod.yaml", "compose.dev.yaml", "masking.toml", "sandbox.toml")
 # file, what is replaced, by what, the command, what the line must say
 MISTAKES = [
@@ -162,10 +162,9 @@ def project(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    program = [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
     return subprocess.run(
         [
-            *program,
+            *PROGRAM,
             *command.split(),
             *(["--config", "sandbox.toml"] if command != "nosuch" else []),
         ],

@@ -8,7 +8,6 @@ import hashlib
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -36,7 +35,7 @@ from sandbox.workflows.load import load
 from sandbox.workflows.reset import reset
 from sandbox.workflows.session import Session
 from sandbox.workflows.snapshot import snapshot
-from tests.e2e.world import ROOT, Sandbox, interruptible, made
+from tests.e2e.world import PROGRAM, Sandbox, interruptible, made
 
 # Every command that writes, as somebody types it.
 WRITING: dict[str, dict[str, Any]] = {
@@ -364,9 +363,8 @@ def test_a_leak_is_exit_5_with_the_row_and_the_attempt(
 
 
 def test_watch_repeats_and_ctrl_c_ends_it_cleanly(sandbox: Sandbox) -> None:
-    program = [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT), "verify"]
     watching = subprocess.Popen(
-        [*program, "--watch", "0.1", "--json", "--config", str(sandbox.config)],
+        [*PROGRAM, "verify", "--watch", "0.1", "--json", "--config", str(sandbox.config)],
         cwd=sandbox.folder,
         env=sandbox.environ(),
         stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ import redis
 from sandbox.errors import ConfigError
 from sandbox.project import open_project
 from sandbox.testing import Copy
-from tests.e2e.world import Sandbox, interruptible, made
+from tests.e2e.world import PROGRAM, Sandbox, interruptible, made
 
 LABEL = "com.docker.compose.project"
 
@@ -100,7 +100,7 @@ def _stopped_when(
 ) -> str:
     """Start a command and stop it as soon as `ready`; returns its last words."""
     running = subprocess.Popen(
-        [*sandbox.program, *arguments, "--config", str(sandbox.config)],
+        [*PROGRAM, *arguments, "--config", str(sandbox.config)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -29,6 +29,8 @@ from sandbox.project import open_project
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("POSTGRES", "MONGO", "QDRANT", "REDIS")
+# As ./inv calls it: compiled modules are kept, or each command would compile its own once more.
+PROGRAM = [str(Path(sys.executable).parent / "inv"), "--write-pyc", "--search-root", str(ROOT)]
 WITHIN = 20.0  # seconds
 LOCKS = Path(tempfile.gettempdir()) / "sandbox-e2e"  # a file by project, locked while it is used
 FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAYGROUND_")}
@@ -46,17 +48,13 @@ class Sandbox:
     def config(self) -> Path:
         return self.folder / "sandbox.toml"
 
-    @property
-    def program(self) -> list[str]:
-        return [str(Path(sys.executable).parent / "inv"), "--search-root", str(ROOT)]
-
     def environ(self, more: Mapping[str, str] = {}) -> dict[str, str]:
         return {**os.environ, **FREE_PORTS, **self.environment, **more}
 
     def inv(self, *arguments: str, code: int = 0, **environment: str) -> str:
         """Run a command; returns what it printed. Its exit code is part of the contract."""
         done = subprocess.run(
-            [*self.program, *arguments, "--config", str(self.config)],
+            [*PROGRAM, *arguments, "--config", str(self.config)],
             capture_output=True,
             text=True,
             check=False,

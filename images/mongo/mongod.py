@@ -22,6 +22,7 @@ from typing import Any
 from secantus import commands, rbac
 from secantus.auth import SCRAM_SHA_256, derive_credentials
 from secantus.server import SecantusDBServer
+from secantus.storage import _INT64_MIN, _doc_table_for
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ def main() -> None:
     )
     seldom_collected()
     keep_options(server.storage)
+    count_by_keys(server.storage)
     ask_for_rights()
     try:
         if user and password:
@@ -93,6 +95,39 @@ def keep_options(storage: Any) -> None:
         return done
 
     storage.rename_collection = renamed
+
+
+def count_by_keys(storage: Any) -> None:
+    """How many documents a collection has is known to the real server. Here they were all read; to
+    pass over their keys takes a fourteenth of the time."""
+    read = storage.count_matching
+
+    def counted(
+        db: str, coll: str, filter: dict[str, Any] | None = None, **how: Any
+    ) -> int:  # the names are the storage's own
+        made_up = (storage._is_oplog_rs, storage._is_system_users, storage._is_system_version)
+        if filter or any(is_it(db, coll) for is_it in made_up):
+            return int(read(db, coll, filter, **how))
+        storage._refresh_read_snapshot()
+        with storage._lock:
+            cursor = storage._cursor_optional(_doc_table_for(db, coll))
+            return 0 if cursor is None else _between(cursor, (db, coll))
+
+    storage.count_matching = counted
+
+
+def _between(cursor: Any, place: tuple[str, str]) -> int:
+    """The keys that begin with `place`."""
+    try:
+        for side, record in (("lower", _INT64_MIN), ("upper", -_INT64_MIN - 1)):
+            cursor.set_key(*place, record)
+            cursor.bound(f"action=set,bound={side},inclusive=true")
+        found = 0
+        while cursor.next() == 0:
+            found += 1
+        return found
+    finally:
+        cursor.reset()  # without the bounds: others use it
 
 
 # Commands that no right was asked for: the action that the real server asks for, and where.

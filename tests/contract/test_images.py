@@ -257,6 +257,28 @@ def test_mongo_asks_for_the_login_that_its_variables_made(mongo_server: Server) 
     assert "can ping only" in output
 
 
+def test_mongo_counts_a_collection_and_no_other(mongo_server: Server) -> None:
+    """Its own counting by keys: beside the smallest and the largest record of its neighbours."""
+    server, login = mongo_server, {"username": "root", "password": mongo_server.admin_password}
+    sizes = {("cnt", "b"): 700, ("cnt", "a"): 3, ("cnt", "ba"): 5, ("cn", "b"): 7, ("cnu", "b"): 9}
+    with pymongo.MongoClient(server.host, server.port, **login) as client:
+        for (database, name), size in sizes.items():
+            client[database][name].insert_many([{"n": n} for n in range(size)])
+
+        def told(name: str) -> set[int]:
+            one = client["cnt"][name]
+            (stats,) = one.aggregate([{"$collStats": {"storageStats": {}, "count": {}}}])
+            return {one.estimated_document_count(), stats["count"], stats["storageStats"]["count"]}
+
+        assert [told(name) for name in ("b", "a", "ba", "none")] == [{700}, {3}, {5}, {0}]
+        client["cnt"]["b"].delete_many({"n": {"$lt": 300}})
+        assert (told("b"), client["cnt"]["b"].count_documents({"n": {"$gte": 600}})) == ({400}, 100)
+        client["cnt"]["b"].insert_one({"n": 0})
+        assert (told("b"), len(list(client["cnt"]["b"].find()))) == ({401}, 401)
+        for database in {database for database, _ in sizes}:
+            client.drop_database(database)
+
+
 def test_mongo_takes_its_port_and_folder(run: Run) -> None:
     server = run.start("mongo", command=["mongod", "--port=27099", "--dbpath", "/x/y"], wait=False)
     deadline = time.monotonic() + 20

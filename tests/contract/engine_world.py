@@ -208,14 +208,16 @@ def a_world(root: Path) -> Iterator[World]:
 
 
 def _gone(network: Network) -> None:
-    """Remove it once the engine has let go of its last, removed, container."""
-    for last in [False] * 99 + [True]:
+    """Remove it once the engine has let go of its last, removed, container. Docker 20.10 forgets
+    now and then to count one off that could not join, its port being taken: such a network is
+    empty, and goes with the engine's next start."""
+    for last in [False] * 49 + [True]:
         try:
             network.remove()
         except NotFound:
             return
         except APIError:
-            if last:
+            if last and network.client.networks.get(network.id).containers:
                 raise
             time.sleep(0.1)
         else:

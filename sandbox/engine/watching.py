@@ -12,7 +12,7 @@ from docker.errors import APIError
 from sandbox.engine import programs
 from sandbox.errors import LoginRefused, SandboxError, Unreachable
 
-FIRST_POLL, LAST_POLL = 0.05, 0.4  # seconds
+FIRST_POLL, LAST_POLL = 0.1, 0.5  # seconds
 WITHIN = 180.0  # seconds for a service to become healthy
 SETTLES = 0.15  # seconds after which a container without a check is believed to run
 # What a health check says when the server is up and the password is wrong: waiting mends nothing.
@@ -58,7 +58,7 @@ def healthy(
             )
         check()
         time.sleep(pause)
-        pause = min(pause * 1.3, LAST_POLL)
+        pause = min(pause * 1.6, LAST_POLL)
 
 
 def ended(client: docker.DockerClient, identifier: str, label: str, check: Check) -> None:

@@ -117,7 +117,9 @@ def test(context: Context, only: str = "", yes: bool = False) -> None:
     if only != "unit":
         engine_for(Console(), yes)
     # A file's tests stay together, since they share servers; most of the time is waiting for these.
-    side_by_side = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadfile"]
+    # In the files' own order: those with the most tests first, the longest would be left for last.
+    workers = min(4, (os.cpu_count() or 1) + 1)
+    side_by_side = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
     _python(context, "pytest", *side_by_side, *([f"tests/{only}"] if only else []))
 
 

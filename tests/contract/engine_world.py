@@ -184,7 +184,7 @@ class World:
                 with contextlib.suppress(NotFound, APIError):
                     client.api.remove_container(container["Id"], force=True, v=True)
         for network in client.networks.list(filters=self._filters()):
-            _gone(network)
+            gone(network)
         for volume in client.volumes.list(filters=self._filters()):
             volume.remove(force=True)
         baselines = client.api.images(filters={"label": f"sandbox.project={self.project}"})
@@ -207,10 +207,10 @@ def a_world(root: Path) -> Iterator[World]:
         world.clear()
 
 
-def _gone(network: Network) -> None:
-    """Remove it once the engine has let go of its last, removed, container. Docker 20.10 forgets
-    now and then to count one off that could not join, its port being taken: such a network is
-    empty, and goes with the engine's next start."""
+def gone(network: Network) -> None:
+    """Remove it once the engine has let go of its last, removed, container. Docker 20.10 miscounts
+    now and then, where several containers come and go at once or one cannot join: such a network
+    is empty, has "active endpoints", and goes with the engine's next start."""
     for last in [False] * 49 + [True]:
         try:
             network.remove()

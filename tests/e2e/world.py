@@ -26,6 +26,7 @@ from docker.errors import APIError, NotFound
 
 from sandbox.engine.standing import LOCK
 from sandbox.project import open_project
+from tests.contract.engine_world import gone
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("POSTGRES", "MONGO", "QDRANT", "REDIS")
@@ -154,8 +155,7 @@ def _remove_containers(client: docker.DockerClient, project: str) -> None:
                 client.api.remove_container(one["Id"], force=True, v=True)
     for network in client.networks.list(filters={"label": label}):
         if network.attrs["Labels"][label].startswith(project):
-            with suppress(NotFound):
-                network.remove()
+            gone(network)
 
 
 def remove(project: str) -> None:

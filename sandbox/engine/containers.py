@@ -148,11 +148,10 @@ def stop(client: docker.DockerClient, identifier: str) -> Mapping[str, Any]:
     return state
 
 
-def remove(client: docker.DockerClient, identifier: str, *, cleanly: bool = True) -> None:
+def remove(client: docker.DockerClient, identifier: str) -> None:
     """Stop and remove; volumes stay. Safe when it is gone, or going, already."""
     with contextlib.suppress(NotFound):
-        if cleanly:
-            stop(client, identifier)
+        stop(client, identifier)
         try:
             client.api.remove_container(identifier, force=True, v=False)
         except APIError as error:

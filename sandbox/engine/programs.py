@@ -28,7 +28,7 @@ def run(
 ) -> bytes:
     """Its standard output. Raises SandboxError with the last line that it wrote to standard error;
     neither arguments nor environment stand in the error."""
-    code, out, err = _ended(client, identifier, argv, stdin, environment)
+    code, out, err = ended(client, identifier, argv, stdin, environment)
     if code != 0:
         lines = [line for line in _text(err + out).splitlines() if line.strip()]
         said = _text(err).strip().splitlines() or lines
@@ -40,8 +40,24 @@ def run(
 
 def tried(client: docker.DockerClient, identifier: str, argv: Sequence[str]) -> tuple[bool, str]:
     """Whether it ends with exit code 0, and what it said."""
-    code, out, err = _ended(client, identifier, argv, b"", {})
+    code, out, err = ended(client, identifier, argv)
     return code == 0, _text(out + err)
+
+
+def ended(
+    client: docker.DockerClient,
+    identifier: str,
+    argv: Sequence[str],
+    stdin: bytes = b"",
+    environment: Mapping[str, str] = {},
+) -> tuple[int | None, bytes, bytes]:
+    """Run it; its exit code, and what it wrote to standard output and to standard error."""
+    api = client.api
+    made = api.exec_create(identifier, list(argv), stdin=bool(stdin), environment=dict(environment))
+    out, err = _spoken(api.exec_start(made["Id"], socket=True), stdin)
+    while (found := api.exec_inspect(made["Id"]))["Running"]:  # the engine notes it a moment later
+        time.sleep(0.01)
+    return found["ExitCode"], out, err
 
 
 @contextlib.contextmanager
@@ -64,22 +80,6 @@ def apart(
         yield made
     finally:
         api.remove_container(made, force=True, v=True)
-
-
-def _ended(
-    client: docker.DockerClient,
-    identifier: str,
-    argv: Sequence[str],
-    stdin: bytes,
-    environment: Mapping[str, str],
-) -> tuple[int | None, bytes, bytes]:
-    """Run it; its exit code, and what it wrote to standard output and to standard error."""
-    api = client.api
-    made = api.exec_create(identifier, list(argv), stdin=bool(stdin), environment=dict(environment))
-    out, err = _spoken(api.exec_start(made["Id"], socket=True), stdin)
-    while (found := api.exec_inspect(made["Id"]))["Running"]:  # the engine notes it a moment later
-        time.sleep(0.01)
-    return found["ExitCode"], out, err
 
 
 def _spoken(connection: Any, stdin: bytes) -> tuple[bytes, bytes]:

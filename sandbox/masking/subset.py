@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import uuid
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,15 +86,15 @@ class Values:
         held = bytearray()
         for text in texts:
             held += _digest(text)
-        self._hashes = np.unique(np.frombuffer(bytes(held), dtype=">u8").astype(np.uint64))
+        self._hashes = np.unique(np.frombuffer(held, dtype=">u8").astype(np.uint64)).data
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def __contains__(self, value: Any) -> bool:
-        wanted = np.uint64(int.from_bytes(_digest(as_text(value)), "big"))
-        at = int(np.searchsorted(self._hashes, wanted))
-        return at < len(self._hashes) and bool(self._hashes[at] == wanted)
+        wanted = int.from_bytes(_digest(as_text(value)), "big")
+        at = bisect_left(self._hashes, wanted)  # of one number, numpy's takes ten times as long
+        return at < len(self._hashes) and self._hashes[at] == wanted
 
 
 def _digest(text: str) -> bytes:
@@ -132,6 +133,50 @@ class Link:
             return None
         groups = zip(self.template.groups, found.groups(), strict=True)
         return next((part for (kind, _), part in groups if kind == MASKED), "")
+
+    # Whether all that a record refers to is among `values`: it would pass a subset as it is.
+
+    def in_document(self, document: Mapping[str, Any], values: Values) -> bool:
+        return _leads(document, self.path, values)
+
+    def in_point(self, point: Point, values: Values) -> bool:
+        return point.id in values if self.name == "id" else _leads(point.payload, self.path, values)
+
+    def in_name(self, text: str, values: Values) -> bool:
+        """Of a key's or file's name."""
+        part = self.part(text)
+        return part is None or part in values
+
+    def in_entry(self, name: str, entry: Entry, values: Values) -> bool:
+        if not self.path:
+            return self.in_name(name, values)
+        return not self.has_members(name, entry) or all(
+            self.in_member(entry.type, one, values) for one in entry.value
+        )
+
+    def has_members(self, name: str, entry: Entry) -> bool:
+        assert self.template is not None
+        return isinstance(entry.value, list) and bool(self.template.regex.fullmatch(name))
+
+    def in_member(self, kind: str, member: Any, values: Values) -> bool:
+        """Of an element of a list, set or sorted set, a hash's field or a stream's entry."""
+        path = self.path[1:]
+        if kind in ("zset", "hash"):
+            member = member[0]
+        if kind == "stream":
+            member = {_text(name): _text(value) for name, value in member[1]}
+        elif path:
+            try:
+                member = parse_json(_text(member))
+            except ValueError:
+                return True
+        else:
+            return _text(member) in values
+        return _pruned(member, path, values)[0]
+
+    def in_file(self, file: FileEntry, values: Values) -> bool:
+        """A link to a file refers to what that one refers to."""
+        return all(self.in_name(path, values) for path in _paths(file))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,32 +223,21 @@ class Links:
         return None if payload is None else replace(point, payload=payload)
 
     def entry(self, entry: Entry) -> Entry | None:
-        name = entry.key.decode("utf-8", "surrogateescape")
+        name = key_text(entry)
         for link in self._among("redis"):
-            assert link.template is not None
+            values = self.values[link.target]
             if not link.path:
-                part = link.part(name)
-                if part is not None and part not in self.values[link.target]:
+                if not link.in_name(name, values):
                     return None
-            elif link.template.regex.fullmatch(name) and isinstance(entry.value, list):
-                kept = [one for one in entry.value if self._member(link, entry.type, one)]
+            elif link.has_members(name, entry):
+                kept = [one for one in entry.value if link.in_member(entry.type, one, values)]
                 entry = replace(entry, value=kept)
         return entry
 
     def file(self, directory: str, file: FileEntry) -> bool:
         """A link to a file that does not come along does not come along either."""
-        paths = [file.path]
-        if file.type == "directory":
-            paths = [f"{file.path}/"]
-        elif file.type == "symlink":
-            there = posixpath.join(posixpath.dirname(file.path), file.target)
-            paths += [posixpath.normpath(there), posixpath.normpath(there) + "/"]
-        for link in self._among("files", directory):
-            for path in paths:
-                part = link.part(path)
-                if part is not None and part not in self.values[link.target]:
-                    return False
-        return True
+        links = self._among("files", directory)
+        return all(link.in_file(file, self.values[link.target]) for link in links)
 
     def _among(self, store: str, name: str = "") -> list[Link]:
         return [one for one in self.links if one.store == store and name in ("", one.name)]
@@ -215,21 +249,19 @@ class Links:
                 return None
         return document
 
-    def _member(self, link: Link, kind: str, member: Any) -> bool:
-        """An element of a list, set or sorted set, a hash's field or a stream's entry."""
-        path, values = link.path[1:], self.values[link.target]
-        if kind in ("zset", "hash"):
-            member = member[0]
-        if kind == "stream":
-            member = {_text(name): _text(value) for name, value in member[1]}
-        elif path:
-            try:
-                member = parse_json(_text(member))
-            except ValueError:
-                return True
-        else:
-            return _text(member) in values
-        return _pruned(member, path, values)[0]
+
+def key_text(entry: Entry) -> str:
+    return entry.key.decode("utf-8", "surrogateescape")
+
+
+def _paths(file: FileEntry) -> list[str]:
+    """The names that links may be written for."""
+    if file.type == "directory":
+        return [f"{file.path}/"]
+    if file.type != "symlink":
+        return [file.path]
+    there = posixpath.normpath(posixpath.join(posixpath.dirname(file.path), file.target))
+    return [file.path, there, there + "/"]
 
 
 def _text(value: bytes) -> str:
@@ -253,6 +285,20 @@ def _pruned(value: Any, path: Path, values: Values) -> tuple[bool, Any]:
         return True, value
     kept, made = _pruned(value[first], rest, values)
     return kept, value if made is value[first] else {**value, first: made}
+
+
+def _leads(value: Any, path: Path, values: Values) -> bool:
+    """Whether `_pruned` would leave a value as it is."""
+    if value is None:
+        return True
+    if not path:
+        return value in values
+    first, rest = path[0], path[1:]
+    if first == ITEMS:
+        return not isinstance(value, list) or all(_leads(one, rest, values) for one in value)
+    if not isinstance(value, Mapping) or first not in value:
+        return True
+    return _leads(value[first], rest, values)
 
 
 # --- how a link is written -----------------------------------------------------------------------
@@ -299,4 +345,4 @@ FORMS = (
     "redis.<key>[].<path>, files.<directory>.<path with one {part}>; docs/subset.md"
 )
 
-__all__ = ["ROWS", "Link", "Links", "Values", "loose", "starts", "threshold"]
+__all__ = ["ROWS", "Link", "Links", "Values", "key_text", "loose", "starts", "threshold"]

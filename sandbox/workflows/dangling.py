@@ -6,32 +6,33 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import IO, Any, TypeVar
+from functools import partial
+from typing import IO, Any, NamedTuple, TypeVar
 
 from sandbox.contract import Batches, Codec, Documents, Mask
-from sandbox.masking.subset import Links, Target, Values
-from sandbox.model import Dataset, Entry, FileEntry, Point
+from sandbox.masking.subset import Link, Links, Target, Values, key_text
+from sandbox.model import Dataset, Entry, FileEntry, Kind, Point
 
 T = TypeVar("T")
 
 
-def each(written: Mapping[str, str], links: Links) -> dict[str, Links]:
-    """Every link of the policy alone, by how it is written."""
-    return {
-        f"{place} -> {target}": Links(links=(link,))
-        for (place, target), link in zip(written.items(), links.links, strict=True)
-    }
+class Watch(NamedTuple):
+    """A link that is looked at: how it is written, and what its column holds."""
+
+    name: str
+    link: Link
+    values: Values
 
 
 class Watched:
     """A mask that looks at each record's declared links before the real one sees it."""
 
-    def __init__(self, mask: Mask, links: Mapping[str, Links]) -> None:
-        """`links`: each alone, by how it is written; they count from `begin` on."""
-        self._mask, self._links = mask, dict(links)
+    def __init__(self, mask: Mask, written: Mapping[str, str], links: Links) -> None:
+        """`written`: the same links as the policy has them; they count from `begin` on."""
+        names = [f"{place} -> {target}" for place, target in written.items()]
+        self._mask, self._links = mask, dict(zip(names, links.links, strict=True))
         self.uncovered = mask.uncovered
-        self._stores: frozenset[str] = frozenset()
+        self._watches: tuple[Watch, ...] = ()
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -40,9 +41,11 @@ class Watched:
 
     def begin(self, values: Mapping[Target, Values]) -> None:
         """What the links' columns hold; a link to another table is not looked at."""
-        kept = {name: one.within(values) for name, one in self._links.items()}
-        self._links = {name: one for name, one in kept.items() if one.active}
-        self._stores = frozenset(one.links[0].store for one in self._links.values())
+        self._watches = tuple(
+            Watch(name, link, values[link.target])
+            for name, link in self._links.items()
+            if link.target in values
+        )
 
     @property
     def dangling(self) -> dict[str, int]:
@@ -50,33 +53,41 @@ class Watched:
         return {name: count for name, count in sorted(self._counts.items()) if count}
 
     def documents(self, collection: str, documents: Documents) -> Documents:
-        self._look(collection, documents)
+        watches = self._among("mongo", collection)
+        self._note(watches, _loose_documents(watches, documents))
         return self._mask.documents(collection, documents)
 
     def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
         change = self._mask.encoded(collection, codec)
-        if change is None or "mongo" not in self._stores:
+        watches = self._among("mongo", collection.name)
+        if change is None or not watches:
             return change
+        from sandbox.masking.loops.references import References
+
+        tests = [(one.link.path, one.values.__contains__) for one in watches]
+        references = References(tests, codec, partial(_loose_documents, watches))
 
         def looked(batch: bytes) -> tuple[int, bytes]:
-            self._look(collection.name, codec.decode(batch))
+            self._note(watches, references.loose(batch))
             return change(batch)
 
         return looked
 
-    def _look(self, collection: str, documents: Documents) -> None:
-        self._note("mongo", documents, lambda link, one: link.document(collection, one) == one)
-
     def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
-        self._note("qdrant", points, lambda link, one: _same_payload(link.point(one), one))
+        watches = self._among("qdrant")
+        self._note(watches, [_loose(points, o.link.in_point, o.values) for o in watches])
         return self._mask.points(collection, points)
 
     def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]:
-        self._note("redis", entries, lambda link, one: link.entry(replace(one)) == one)
+        watches = self._among("redis")
+        named = [(key_text(entry), entry) for entry in entries] if watches else []
+        counts = [sum(not o.link.in_entry(*one, o.values) for one in named) for o in watches]
+        self._note(watches, counts)
         return self._mask.entries(entries)
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
-        self._note("files", [file], lambda link, one: link.file(directory, one))
+        watches = self._among("files", directory)
+        self._note(watches, [_loose([file], o.link.in_file, o.values) for o in watches])
         return self._mask.file(directory, file)
 
     def content(self, directory: str, file: FileEntry, stream: IO[bytes]) -> Iterator[bytes]:
@@ -84,17 +95,24 @@ class Watched:
 
     def keeps(self, dataset: Dataset) -> bool:
         """Bytes that nobody looks at cannot be counted."""
-        return dataset.store not in self._stores and self._mask.keeps(dataset)
+        name = dataset.name if dataset.store == "mongo" else ""
+        return not self._among(dataset.store, name) and self._mask.keeps(dataset)
 
-    def _note(self, store: str, records: Sequence[T], whole: Callable[[Links, T], bool]) -> None:
-        if store not in self._stores:
-            return
-        for name, link in self._links.items():
-            if link.links[0].store == store:
-                loose = sum(not whole(link, one) for one in records)
-                with self._lock:
-                    self._counts[name] += loose
+    def _among(self, store: Kind, name: str = "") -> list[Watch]:
+        """Those of a store, or of one collection or directory."""
+        links = [one for one in self._watches if one.link.store == store]
+        return [one for one in links if name in ("", one.link.name)]
+
+    def _note(self, watches: Sequence[Watch], counts: Sequence[int]) -> None:
+        with self._lock:
+            for one, count in zip(watches, counts, strict=True):
+                self._counts[one.name] += count
 
 
-def _same_payload(made: Point | None, point: Point) -> bool:
-    return made is not None and made.payload == point.payload
+def _loose_documents(watches: Sequence[Watch], documents: Documents) -> list[int]:
+    return [_loose(documents, one.link.in_document, one.values) for one in watches]
+
+
+def _loose(records: Sequence[T], leads: Callable[[T, Values], bool], values: Values) -> int:
+    """How many of the records refer to what is not there."""
+    return sum(not leads(one, values) for one in records)

@@ -22,7 +22,7 @@ from sandbox.report import Step, Warned
 from sandbox.transfer import Held, Job, run_all, take
 from sandbox.workflows import leaks
 from sandbox.workflows.credentials import changing
-from sandbox.workflows.dangling import Watched, each
+from sandbox.workflows.dangling import Watched
 from sandbox.workflows.keys import masking_key
 from sandbox.workflows.session import Session
 from sandbox.workflows.subset import choose, expected
@@ -86,7 +86,7 @@ def _taken(session: Session, mask: PolicyMask, *, resume: bool) -> Taken:
         writer = _begun(session, mask, unfinished)
         started = time.monotonic()
         chosen: dict[str, Any] = {}
-        watched = Watched(mask, each(mask.declared, mask.links))
+        watched = Watched(mask, mask.declared, mask.links)
         try:
             cuts = take(
                 sources,

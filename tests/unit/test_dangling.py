@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
+import bson
+from bson import Int64
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox.contract import Batches, Codec
 from sandbox.masking.keep import KEEP, Keep
 from sandbox.masking.policy import parse
 from sandbox.masking.subset import Links, Values
 from sandbox.model import Dataset, Entry, Point
-from sandbox.workflows.dangling import Watched, each
+from sandbox.stores.mongo.session import CODEC
+from sandbox.workflows.dangling import Watched
 
 POLICY = """version = 1
 [links]
@@ -26,7 +30,7 @@ POLICY = """version = 1
 
 def watched(*known: str) -> Watched:
     policy = parse(POLICY, file="masking.toml")
-    made = Watched(KEEP, each(policy.links, Links.of(policy)))
+    made = Watched(KEEP, policy.links, Links.of(policy))
     made.begin({("videos", "id"): Values(known)})
     return made
 
@@ -63,23 +67,72 @@ def test_what_leads_nowhere_is_counted_and_passes() -> None:
     }
 
 
-def test_documents_that_are_masked_as_they_are_stored_are_counted_too() -> None:
-    class Raw(Keep):
-        def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
-            return lambda batch: (2, b"masked " + batch)
+class Stored(Keep):
+    """Masks documents as they are stored; a decoded one is nothing for it."""
 
-    codec = Codec(decode=orjson.loads, encode=orjson.dumps)
+    def documents(self, collection: str, documents: Any) -> Any:
+        raise AssertionError("it was decoded")
+
+    def encoded(self, collection: Dataset, codec: Codec) -> Batches | None:
+        return lambda batch: (2, b"masked " + batch)
+
+
+def stored(codec: Codec, *known: str, collection: str = "chunks") -> tuple[Watched, Batches]:
     policy = parse(POLICY, file="masking.toml")
-    chunks = Dataset(store="mongo", name="chunks")
-    mask = Watched(Raw(), each(policy.links, Links.of(policy)))
-    early = mask.encoded(chunks, codec)
-    mask.begin({("videos", "id"): Values(("1",))})
-    change = mask.encoded(chunks, codec)
-    assert early is not None and change is not None
-    for one in (early, change):
-        assert one(b'[{"video_id": 1}, {"video_id": 7}]')[1].startswith(b"masked ")
-    assert mask.dangling == {"mongo.chunks.video_id -> postgres.videos.id": 1}
-    assert watched("1").encoded(chunks, codec) is None
+    mask = Watched(Stored(), policy.links, Links.of(policy))
+    mask.begin({("videos", "id"): Values(known)})
+    change = mask.encoded(Dataset(store="mongo", name=collection), codec)
+    assert change is not None
+    return mask, change
+
+
+def test_documents_that_are_masked_as_they_are_stored_are_counted_undecoded() -> None:
+    """Of 1,000 documents each different element is decoded, once."""
+    decoded = []
+
+    def decode(data: bytes) -> list[dict[str, Any]]:
+        decoded.append(data)
+        return CODEC.decode(data)
+
+    mask, change = stored(Codec(decode, CODEC.encode), "1", "2")
+    batch = b"".join(bson.encode({"_id": n, "video_id": n % 5}) for n in range(1000))
+    assert change(batch) == (2, b"masked " + batch)
+    assert mask.dangling == {"mongo.chunks.video_id -> postgres.videos.id": 600}
+    assert len(decoded) == 5 and max(map(len, decoded)) < 30
+    change(batch)
+    assert mask.dangling == {"mongo.chunks.video_id -> postgres.videos.id": 1200}
+    assert len(decoded) == 5
+
+
+def test_a_collection_without_links_is_not_looked_at() -> None:
+    policy = parse(POLICY, file="masking.toml")
+    mask = Watched(Stored(), policy.links, Links.of(policy))
+    batch = bson.encode({"video_id": 7})
+    for name in ("chunks", "other"):  # the first before it begins
+        change = mask.encoded(Dataset(store="mongo", name=name), CODEC)
+        assert change is not None and change(batch)[1] == b"masked " + batch
+        mask.begin({("videos", "id"): Values(("1",))})
+    assert mask.dangling == {}
+    assert watched("1").encoded(Dataset(store="mongo", name="chunks"), CODEC) is None
+    assert mask.keeps(Dataset(store="mongo", name="other"))
+    assert not mask.keeps(Dataset(store="mongo", name="chunks"))
+
+
+ids = st.sampled_from((1, 2, 3, "1", "9", 1.0, 2.5, None, Int64(2), [], {}, [1], {"id": 1}, b"1"))
+inner = st.fixed_dictionaries({}, optional={"id": ids, "other": ids, "$ref": ids})
+shapes = st.fixed_dictionaries(
+    {}, optional={"results": st.lists(inner | ids, max_size=4) | inner | ids, "ids": ids}
+)
+
+
+@given(st.lists(shapes, max_size=6))
+def test_compiled_loops_count_what_python_counts(documents: list[dict[str, Any]]) -> None:
+    """Whatever stands where a path goes on, or ends."""
+    mask, change = stored(CODEC, "1", "2", collection="cache")
+    change(b"".join(map(bson.encode, documents)))
+    plain = watched("1", "2")
+    plain.documents("cache", documents)
+    assert mask.dangling == plain.dangling
 
 
 def test_nothing_is_counted_where_all_is_there_and_before_it_begins() -> None:
@@ -87,12 +140,13 @@ def test_nothing_is_counted_where_all_is_there_and_before_it_begins() -> None:
     mask.documents("chunks", [{"video_id": 1}])
     assert mask.dangling == {}
     policy = parse(POLICY, file="masking.toml")
-    early = Watched(KEEP, each(policy.links, Links.of(policy)))
+    early = Watched(KEEP, policy.links, Links.of(policy))
     early.documents("chunks", [{"video_id": 99}])
     assert early.dangling == {}
 
 
 def test_bytes_that_would_pass_unseen_are_looked_at() -> None:
     mask = watched("1")
-    assert not mask.keeps(Dataset(store="mongo", name="chunks"))
+    for dataset in (Dataset(store="qdrant", name="points"), Dataset(store="redis", name="keys")):
+        assert not mask.keeps(dataset)
     assert mask.keeps(Dataset(store="files", name="output"))

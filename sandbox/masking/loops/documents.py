@@ -31,8 +31,8 @@ Slow = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
 class BsonFinder(TreeFinder):
     """Documents by the rules below one node."""
 
-    def __init__(self, root: Node, latest: Latest, codec: Codec) -> None:
-        super().__init__(root, latest, partial(_written, codec))
+    def __init__(self, root: Node, latest: Latest, written: Callable[[Any], Make]) -> None:
+        super().__init__(root, latest, written)
         looked_into = np.array([one.late for one in self._nodes])
         masked = self._rules.kinds == leaves.MASKED
         kinds = np.where(looked_into & masked, elements.TEXT, self._rules.kinds)
@@ -63,19 +63,14 @@ class Documents:
     """One collection. `slow`: the same rules in Python. Shared by threads."""
 
     def __init__(self, root: Node, latest: Latest, codec: Codec, slow: Slow) -> None:
-        self._finder = BsonFinder(root, latest, codec)
+        self._finder = BsonFinder(root, latest, partial(_written, codec))
         self._latest, self._codec, self._slow = latest, codec, slow
 
     def masked(self, batch: bytes) -> tuple[int, bytes]:
         """How many documents a batch has, and the batch masked."""
-        data = np.frombuffer(bytearray(batch), dtype=np.uint8)
-        count = elements.counted(data)
-        if count < 0:
-            raise SandboxError("the server sent what is no batch of documents")
-        begins = np.empty(count + 1, dtype=np.int64)
-        elements.parted(data, begins)
+        data, begins = parted(batch)
         parts = [self._window(data, begins[a : b + 1]) for a, b in windows(begins[1:])]
-        return count, b"".join(parts)
+        return len(begins) - 1, b"".join(parts)
 
     def _window(self, data: Array, begins: Array) -> bytes:
         starts, ends = begins[:-1], begins[1:]
@@ -101,12 +96,29 @@ class Documents:
         return b"".join([*parts, whole[at:]])
 
 
+def parted(batch: bytes) -> tuple[Array, Array]:
+    """A batch as an array, and where its documents begin, and the last one ends."""
+    data = np.frombuffer(bytearray(batch), dtype=np.uint8)
+    count = elements.counted(data)
+    if count < 0:
+        raise SandboxError("the server sent what is no batch of documents")
+    begins = np.empty(count + 1, dtype=np.int64)
+    elements.parted(data, begins)
+    return data, begins
+
+
+def named(codec: Codec, element: bytes) -> tuple[str, Any]:
+    """An element's name and value."""
+    whole = (len(element) + SMALLEST).to_bytes(4, "little") + element + b"\0"
+    ((name, value),) = codec.decode(whole)[0].items()
+    return name, value
+
+
 def _written(codec: Codec, function: Callable[[Any], Any]) -> Make:
     """A function over values, over the elements that hold them."""
 
     def make(element: bytes) -> bytes:
-        whole = (len(element) + SMALLEST).to_bytes(4, "little") + element + b"\0"
-        ((name, value),) = codec.decode(whole)[0].items()
+        name, value = named(codec, element)
         return codec.encode({name: function(value)})[4:-1]
 
     return make

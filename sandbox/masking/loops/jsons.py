@@ -40,9 +40,11 @@ class TreeFinder:
     def _number(self, node: Node) -> int:
         if node.late or _kind(node) not in (leaves.MASKED, leaves.DROPPED):
             return -1
-        assert node.function is not None
-        what = (self._written, id(node.function))
-        return self._latest.number(what, self._written(node.function))
+        return self.number_of(node.function)
+
+    def number_of(self, function: Any) -> int:
+        """The number of spans that a function is over."""
+        return self._latest.number((self._written, id(function)), self._written(function))
 
     def _spans(self, data: Array, found: Array, hard: Array) -> Array:
         """Of values, as (text, start, end, node). Free text comes last: what is beside it is known

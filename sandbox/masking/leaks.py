@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sandbox.masking.known import DOUBTFUL, Index, close, in_word, spans_of
+from sandbox.masking.loops import available
 from sandbox.masking.made import Made
 from sandbox.masking.prints import Array
 from sandbox.masking.pseudonyms import FROM_LISTS
@@ -33,8 +34,9 @@ SEARCHED = frozenset(
 )
 LONGEST_HEAD = 9  # bytes of a length or an expiry before a text, in binary frames
 AROUND = 3  # words on either side that may make a match part of a longer pseudonym
+MUCH = 4 << 20  # bytes of a stream from which on compiled loops look through it
 # A vector as text: nothing in it is anybody's value, and most of a collection is this.
-_NUMBERS = re.compile(rb"\[(?:-?\d{1,3}\.\d+(?:[eE][-+]?\d+)?, ?){16,}")
+NUMBERS = re.compile(rb"\[(?:-?\d{1,3}\.\d+(?:[eE][-+]?\d+)?, ?){16,}")
 _UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 _ESCAPES = ((rb"\n", b"  "), (rb"\t", b"  "), (rb"\r", b"  "), (rb"\/", b" /"))
 
@@ -126,13 +128,23 @@ class Window:
 
 
 def _windows(pieces: Iterable[bytes]) -> Iterator[Window]:
-    data, first = b"", True
+    data, first, size = b"", True, 0
     for piece in pieces:
-        data += _NUMBERS.sub(b" ", piece)
+        size += len(piece)
+        data += _without_numbers(piece, size)
         while len(data) > WINDOW:
             yield Window(data=data[:WINDOW], first=first, last=False)
             data, first = data[WINDOW - OVERLAP :], False
     yield Window(data=data, first=first, last=True)
+
+
+def _without_numbers(piece: bytes, size: int) -> bytes:
+    """`size`: of the stream up to here."""
+    if size < MUCH or not available():
+        return NUMBERS.sub(b" ", piece)
+    from sandbox.masking.loops.numbers import without
+
+    return without(piece)
 
 
 def _look(data: bytes, originals: Originals) -> Iterator[Place]:

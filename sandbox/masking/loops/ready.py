@@ -45,6 +45,8 @@ def ready() -> None:
     bulk = mask.bulk(table)
     if bulk is None:  # no compiler
         return
+    from sandbox.masking.loops import numbers
+
     mask.take(table, ["mail"], b"a@b.cd\n" * 8)
     mask.originals.record("person", "王小明", "x")
     mask.originals.record("person", "Ann Lee", "x")
@@ -54,3 +56,4 @@ def ready() -> None:
     documents = mask.encoded(Dataset(store="mongo", name="collection", rows=1 << 20), NOTHING)
     assert documents is not None
     documents(DOCUMENT)
+    numbers.without(VALUES[1])

@@ -19,7 +19,7 @@ from functools import partial
 from sandbox.artifact import Artifact, Writer
 from sandbox.contract import Cut, Mask, Source, Store, Unlocked
 from sandbox.errors import Refused, SandboxError
-from sandbox.memory import give_back, let_go
+from sandbox.memory import give_back, let_go, without_compiler
 from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
@@ -292,9 +292,11 @@ def _read(
     if writer is None and by_server and not mask.texts(dataset):
         return meter.ended()
     with nullcontext() if writer is None else writer.part(dataset.store, dataset) as part:
-        for rows, piece in one.source.read(one.cut, dataset, mask):
+        for number, (rows, piece) in enumerate(one.source.read(one.cut, dataset, mask)):
             if stop.is_set():
                 raise Stopped
+            if not number:
+                without_compiler()  # this dataset's loops are loaded now
             if part is not None and not mask.uncovered:  # else only to name every uncovered place
                 part.write(rows, piece)
             meter.add(rows, len(piece))

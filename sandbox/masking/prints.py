@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
@@ -19,6 +19,8 @@ FEW = 1 << 9  # that are put there one by one
 LATE = 1 << 18  # that wait unsorted until they are asked for
 LARGEST = 1 << 19  # entries of one level: making it takes four times its own memory
 TOGETHER = 3  # bits of a filter that are looked up at once: a table of 2 MB
+FIRST, LAST = 18, 26  # powers of the filter before the levels, which grows with them
+ROOM = 32  # of its bits for each entry
 KINDS = 16  # marks that an entry can bear
 WHOLE = (1 << 64) - 1
 COARSE = 64  # words
@@ -70,7 +72,8 @@ class Prints:
         self._late: list[tuple[Array, Array]] = []
         self._waiting = 0
         self._levels: tuple[Level, ...] = ()
-        self._any = Bits(26, bits=3)  # of the levels: most of what is asked for is in none
+        self._power = FIRST
+        self._any = Bits(FIRST, bits=3)  # of the levels: most of what is asked for is in none
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -154,14 +157,27 @@ class Prints:
 
     def _push(self, level: Level) -> None:
         """Levels of about one size become one, up to a size that takes little memory to make."""
-        self._any.add_all(level.keys)
         levels = [*self._levels, level]
+        self._filter(levels)
         while len(levels) > 1 and _near(*levels[-2:]):
             last, before = levels.pop(), levels.pop()
             keys = np.concatenate((before.keys, last.keys))
             marks = np.concatenate((before.marks, last.marks))
             levels.append(packed(keys, marks, merged=True))
         self._levels = tuple(levels)
+
+    def _filter(self, levels: Sequence[Level]) -> None:
+        """The last level is new in the filter; where it gets too full, a larger one has all."""
+        count, power = sum(len(level.keys) for level in levels), self._power
+        while power < LAST and ROOM * count > 1 << power:
+            power += 2
+        if power == self._power:
+            self._any.add_all(levels[-1].keys)
+            return
+        larger = Bits(power, bits=3)
+        for level in levels:
+            larger.add_all(level.keys)
+        self._any, self._power = larger, power
 
 
 class Bits:

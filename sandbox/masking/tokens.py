@@ -27,7 +27,9 @@ CJK = re.compile(f"[{UNSPACED_RANGES}]")
 WORD, UNSPACED = 1, 2  # kinds of characters; all others stand between words
 ASCII = 128
 LONGEST_GAP = 3  # characters between two words of one value
-EVERY = 0x110000  # code points
+# Code points that have a key of their own: letters and digits stand in the first four planes. Of
+# all beyond, which are for private use or nothing yet, the last of these stands in for each.
+EVERY = 0x40000
 PLANE = 1 << 16  # that are looked at together
 FIRST = 1 << 18  # powers that are made at first: enough for a window
 _BITS = (1 << 64) - 1
@@ -46,14 +48,15 @@ def fold(text: str) -> str:
 
 
 def coded(text: str | bytes) -> Array:
-    """The characters as numbers; bytes that are no text become U+FFFD."""
+    """The characters as numbers below EVERY; bytes that are no text become U+FFFD."""
     if isinstance(text, bytes):
         if text.isascii():
             return np.frombuffer(text, dtype=np.uint8)
         text = text.decode("utf-8", "replace")
     elif text.isascii():
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return np.minimum(codes, np.uint32(EVERY - 1))
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -192,7 +195,7 @@ class _Keys(dict[str, int]):
     """The key of each character that was met."""
 
     def __missing__(self, char: str) -> int:
-        key = self[char] = int(tables_of(EVERY)[0][ord(char)])
+        key = self[char] = int(tables_of(EVERY)[0][min(ord(char), EVERY - 1)])
         return key
 
 

@@ -21,6 +21,7 @@ from sandbox.masking.keep import KEEP
 from sandbox.masking.known import DOUBTFUL
 from sandbox.masking.leaks import Suspect, scan
 from sandbox.masking.mask import PolicyMask
+from sandbox.memory import without_compiler
 from sandbox.model import KINDS, Dataset, Kind, slices
 from sandbox.report import Step, Warned
 from sandbox.transfer import Job
@@ -114,9 +115,11 @@ class Search:
         return scan(self._counted(pieces), self.mask.originals, dataset=dataset.name)
 
     def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
+        for number, piece in enumerate(pieces):
             with self._lock:
                 self.bytes += len(piece)
+            if number == 1:
+                without_compiler()  # the loops that look through the first piece are loaded now
             yield piece
 
 

@@ -16,7 +16,7 @@ from sandbox.masking.mask import PolicyMask
 from sandbox.masking.policy import parse
 from sandbox.masking.prints import Bits, Prints
 from sandbox.masking.pseudonyms import Pseudonyms
-from sandbox.masking.tokens import phrase
+from sandbox.masking.tokens import EVERY, phrase
 
 WORDS = st.text(st.sampled_from("abcXYZ019 .-_@'éЖ王Σς٣İ\n"), max_size=16)
 DOMAINS = st.sampled_from(["email", "person", "phone", "username", "token"])
@@ -76,6 +76,21 @@ def test_packed_fingerprints_are_what_a_dictionary_would_hold(
     assert [held.get(print_) for print_ in asked] == wanted
     assert held.marks(np.array(asked, dtype=np.uint64)).tolist() == wanted
     assert len(held._levels) < 12
+
+
+def test_the_filter_before_them_grows_and_forgets_nothing() -> None:
+    """It stays a small part of what it stands before, and lets through little that is not there."""
+    draw = np.random.default_rng(1)
+    held, added = Prints(), draw.integers(0, 1 << 64, 100_000, dtype=np.uint64)
+    sizes = []
+    for part in np.split(added, 50):
+        held.add_all(part)
+        sizes.append(held.filter().nbytes)
+        assert held.marks(part).all()
+    assert held.marks(added).all()
+    assert sizes[0] <= 64 << 10 and sizes[-1] <= 1 << 20
+    others = draw.integers(0, 1 << 64, 100_000, dtype=np.uint64)
+    assert held._any.among(others).sum() < 1000 and not held.marks(others).any()
 
 
 def test_a_filter_forgets_nothing() -> None:
@@ -143,3 +158,19 @@ def test_what_is_doubtful_is_looked_for_once_more() -> None:
         second.documents("c", [document])
     assert [one.domain for one in second.originals.index.find(suspect.text)] == ["username"]
     assert second.originals.index.find("never_seen") == [] and len(second.originals) == 1
+
+
+@pytest.mark.parametrize("strange", ("\U0003ffff", "\U000e0041", "\U000f0000", "\U0010ffff"))
+def test_characters_beyond_the_letters_stand_between_words(strange: str) -> None:
+    """They share one key: there are no letters or digits among them, in any version of Unicode."""
+    held = Originals()
+    held.record("person", "Ann Lee", "x")
+    held.record("person", "李小明", "x")
+    held.record("person", f"Bo{strange}Ray", "x")
+    for text in (f"{strange}Ann Lee{strange}", f"{strange}李小明{strange}", f"a {strange} b"):
+        inner = text.strip(f"ab {strange}")
+        wanted = [inner] if inner else []
+        assert [text[one.start : one.end] for one in held.index.find(text)] == wanted
+        assert [one.text for one in scan([text.encode()], held)] == wanted
+    assert [one.text for one in scan([f"by Bo{strange}Ray".encode()], held)] == [f"Bo{strange}Ray"]
+    assert not any(map(str.isalnum, map(chr, range(EVERY, 0x110000))))

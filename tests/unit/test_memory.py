@@ -63,3 +63,24 @@ print(before - held())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
 def test_what_earlier_work_left_in_cycles_is_let_go() -> None:
     assert printed(LEFT) > 15_000
+
+
+COMPILED = """
+from sandbox.memory import without_compiler
+from sandbox.masking.loops.numbers import without
+
+data = b"[" + b"1.5," * 20
+assert without(data) == b" "
+before = held()
+assert without_compiler()
+print(before - held())
+assert without(data) == b" "
+from sandbox.masking.loops import elements  # one more that has to be loaded, by what is read again
+import numpy as np
+assert elements.counted(np.frombuffer(b"\\5\\0\\0\\0\\0" * 7, dtype=np.uint8)) == 7
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_loops_run_and_are_loaded_when_the_compiler_was_let_go() -> None:
+    assert printed(COMPILED) > 20_000

@@ -31,6 +31,7 @@ DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST = (np.int64(1 << bit) for bit in r
 IN_PHONE, IN_BRACED, IN_PLAIN = (np.int64(1 << bit) for bit in range(5, 8))  # behind +, ( and 0
 JOINED, TELLING = (np.int64(1 << bit) for bit in range(8, 10))  # no address or number begins behind
 DIGIT_OR_LETTER = DIGIT | LETTER
+LAST = np.uint32(EVERY - 1)
 FOUR, SIX, TWELVE, SEVENTEEN = (np.int64(count) for count in (4, 6, 12, 17))
 
 
@@ -69,8 +70,8 @@ def tables() -> tuple[Array, Array]:
 def decoded(
     data: Array, starts: Array, ends: Array, codes: Array, places: Array, begins: Array
 ) -> None:
-    """The characters of texts in UTF-8, and where each begins in the bytes. `begins`: where each
-    text begins in the characters, and the end of the last."""
+    """The characters of texts in UTF-8, as of `tokens.coded`, and where each begins in the bytes.
+    `begins`: where each text begins in the characters, and the end of the last."""
     count = 0
     for text in range(len(starts)):
         begins[text] = count
@@ -82,7 +83,7 @@ def decoded(
             code = lead if size == 1 else lead & (0xFF >> (size + 1))
             for k in range(at + 1, at + size):
                 code = code << 6 | data[k] & 0x3F
-            codes[count] = code
+            codes[count] = min(code, LAST)
             at += size
             count += 1
     begins[len(starts)] = count

@@ -192,6 +192,17 @@ class Unlocked(Protocol):
 
 
 @runtime_checkable
+class Vectored(Protocol):
+    """A source whose records have vectors: much to read, and nobody's value stands in one."""
+
+    def without_vectors(
+        self, cut: Cut, dataset: Dataset, mask: Mask
+    ) -> Iterator[tuple[int, bytes]]:
+        """`read`, for the leak search."""
+        ...
+
+
+@runtime_checkable
 class Columnar(Protocol):
     """A source that masks declared columns itself, so that the mask never sees their originals."""
 

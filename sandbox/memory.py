@@ -44,7 +44,7 @@ def without_compiler() -> bool:
 
 def _unmapped(library: ctypes.CDLL, start: int, end: int) -> bool:
     size = ctypes.c_size_t(end - start)
-    return library.madvise(ctypes.c_void_p(start), size, DONTNEED) == 0
+    return bool(library.madvise(ctypes.c_void_p(start), size, DONTNEED) == 0)
 
 
 def _asked(what: Callable[[ctypes.CDLL], bool]) -> bool:

@@ -96,7 +96,7 @@ class Search:
         self, kind: Kind, store: Store, cut: Cut, dataset: Dataset, lock: threading.Lock
     ) -> None:
         """One dataset of a store, or a part of one. Under `lock` the store is asked for places."""
-        pieces = (piece for _, piece in store.read(cut, dataset, KEEP))
+        pieces = (piece for _, piece in transfer.read_texts(store, cut, dataset, KEEP))
         for suspect in self._scan(pieces, dataset):
             text, places = suspect.text, [dataset.name]
             if self._first_ones(kind, suspect) and suspect.rule != DOUBTFUL:
@@ -160,7 +160,7 @@ def _second_look(
 
 def _collect(source: Source, cut: Cut, dataset: Dataset, mask: PolicyMask) -> None:
     if not isinstance(source, Columnar):
-        for _ in source.read(cut, dataset, mask):
+        for _ in transfer.read_texts(source, cut, dataset, mask):
             pass
     elif columns := mask.searched(dataset):
         take(mask, source, cut, dataset, columns)

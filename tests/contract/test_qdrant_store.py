@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 
-from sandbox.contract import Access
+from sandbox.contract import Access, Vectored
 from sandbox.errors import ConfigError, Refused, SnapshotBroken, Unreachable
 from sandbox.masking.keep import KEEP
 from sandbox.model import Dataset, Endpoint, Identity, Marker, Point, QdrantSpace, Role
@@ -353,6 +353,34 @@ def test_the_mask_sees_every_point(place: Place) -> None:
     for number, (vector, payload) in copied.items():
         assert payload == {"n": number, "owner": {"email": "masked"}}
         assert vector == original[number][0][::-1]
+
+
+def test_the_leak_search_reads_everything_but_vectors(place: Place) -> None:
+    """Of production and of the playground, raw and through a mask."""
+    mask = Noted()
+    place.load()
+    for source in (place.source(), place.store()):
+        with source.cut() as cut:
+            (dataset,) = source.datasets(cut)
+            assert isinstance(source, Vectored)
+            for through in (KEEP, mask):
+                pieces = list(source.without_vectors(cut, dataset, through))
+                assert sum(rows for rows, _ in pieces) == 50
+                stream = b"".join(piece for _, piece in pieces)
+                assert "änn49@example.com".encode() in stream
+                assert sum(len(piece) for _, piece in source.read(cut, dataset, KEEP)) > len(stream)
+    payloads = {number: payload for number, (_, payload) in place.points(place.production).items()}
+    assert {one.id: one.payload for one in mask.seen} == payloads
+    assert not any(one.vector for one in mask.seen)
+
+
+class Noted(Decoded):
+    def __init__(self) -> None:
+        self.seen: list[Point] = []
+
+    def point(self, collection: str, point: Point) -> Point | None:
+        self.seen.append(point)
+        return point
 
 
 def test_load(place: Place) -> None:

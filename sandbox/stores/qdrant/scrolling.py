@@ -29,11 +29,11 @@ def scroll(rest: Rest, name: str, *, with_vector: bool) -> Iterator[Page]:
     return side_by_side([_range(rest, name, None, None, with_vector=with_vector)])
 
 
-def scroll_ranges(rest: Rest, name: str, size: int) -> Iterator[Page]:
-    """All points with their vectors, in no order; `size`: about how many bytes they are."""
+def scroll_ranges(rest: Rest, name: str, size: int, *, with_vector: bool) -> Iterator[Page]:
+    """All points, in no order; `size`: about how many bytes they are."""
     edges = [None, *bounds(rest, name, min(AT_A_TIME, size // RANGE_BYTES)), None]
     return side_by_side(
-        [_range(rest, name, first, end, with_vector=True) for first, end in pairwise(edges)]
+        [_range(rest, name, first, end, with_vector=with_vector) for first, end in pairwise(edges)]
     )
 
 

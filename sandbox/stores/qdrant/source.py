@@ -84,8 +84,20 @@ class Source:
 
     def read(self, cut: Cut, dataset: Dataset, mask: Mask) -> Iterator[tuple[int, bytes]]:
         """Batches as JSON lines; while one is masked, the next ones are on their way."""
+        return self._read(dataset, mask, with_vector=True)
+
+    def without_vectors(
+        self, cut: Cut, dataset: Dataset, mask: Mask
+    ) -> Iterator[tuple[int, bytes]]:
+        """See `contract.Vectored`."""
+        return self._read(dataset, mask, with_vector=False)
+
+    def _read(
+        self, dataset: Dataset, mask: Mask, *, with_vector: bool
+    ) -> Iterator[tuple[int, bytes]]:
         keeps = mask.keeps(dataset)
-        for points, full in scroll_ranges(self._rest, self._name, dataset.bytes):
+        pages = scroll_ranges(self._rest, self._name, dataset.bytes, with_vector=with_vector)
+        for points, full in pages:
             if keeps:
                 count = full or len(orjson.loads(points))
             else:

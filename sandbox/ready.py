@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sandbox.masking.loops import ready as masking
 
 
 def ready() -> None:
     """Nothing where there is no compiler."""
     masking.ready()
-    try:
+    with suppress(ImportError):  # no compiler
+        from sandbox.stores.qdrant import numbers
+
+        numbers.apart(b"[]")
+    with suppress(ImportError):  # the same, or a psycopg without a libpq of its own
         from sandbox.stores.postgres import receiving
-    except ImportError:  # no compiler, or a psycopg without a libpq of its own
-        return
-    receiving.ready()
+
+        receiving.ready()
 
 
 if __name__ == "__main__":  # `./inv` starts it when it has installed everything

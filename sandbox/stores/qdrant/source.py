@@ -17,6 +17,7 @@ from sandbox.stores.qdrant.scrolling import scroll_ranges
 from sandbox.stores.qdrant.tokens import ORDER, read_claims, right
 
 DATASET = "points"
+MANY_BYTES = 32 << 20  # of vectors: until then, loading the loop that reads them takes longer
 NO_CHANGE = ("collections", "aliases")
 
 
@@ -95,13 +96,13 @@ class Source:
     def _read(
         self, dataset: Dataset, mask: Mask, *, with_vector: bool
     ) -> Iterator[tuple[int, bytes]]:
-        keeps = mask.keeps(dataset)
+        keeps, many = mask.keeps(dataset), with_vector and dataset.bytes >= MANY_BYTES
         pages = scroll_ranges(self._rest, self._name, dataset.bytes, with_vector=with_vector)
         for points, full in pages:
             if keeps:
                 count = full or len(orjson.loads(points))
             else:
-                count, points = batches.masked(points, dataset.name, mask)
+                count, points = batches.masked(points, dataset.name, mask, many=many)
             if count:
                 yield count, batches.line(count, points)
 

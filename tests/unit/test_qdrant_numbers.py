@@ -70,6 +70,7 @@ def same(one: Any, other: Any) -> bool:
 
 @given(points())
 @example(b"")
+@example(b'[{"vector":[0,-0,-0.0,-0e0,1,2,3,4]}]')
 @example(b'[{"vector":[1,2,3,4,5,6,7,8')
 @example(b'[{"vector')
 @example(b'[{"vector"')

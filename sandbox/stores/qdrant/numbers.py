@@ -71,6 +71,7 @@ def _number(data: Array, at: int, powers: Array) -> tuple[int, float]:
     if at == begin:
         return 0, 0.0
     power = ZERO
+    whole = at
     if at < len(data) and data[at] == 46:
         begin = at + 1
         at, total = _digits(data, begin, total)
@@ -93,7 +94,8 @@ def _number(data: Array, at: int, powers: Array) -> tuple[int, float]:
         value /= powers[-power]
     else:
         value *= powers[power]
-    return at, -value if minus else value
+    negative = minus and (total != 0 or at > whole)  # -0 is 0, and -0.0 is not
+    return at, -value if negative else value
 
 
 @compiled

@@ -152,24 +152,24 @@ def remove(client: docker.DockerClient, identifier: str) -> None:
     """Stop and remove; volumes stay. Safe when it is gone, or going, already."""
     with contextlib.suppress(NotFound):
         stop(client, identifier)
-        try:
-            client.api.remove_container(identifier, force=True, v=False)
-        except APIError as error:
-            if error.status_code != 409:  # someone else is removing it
-                raise
-            client.api.wait(identifier, condition="removed")
+        _remove(client, identifier, volumes=False)
 
 
 def discard(client: docker.DockerClient, identifier: str) -> None:
     """Remove a container whose data is thrown away, with its anonymous volumes. Safe when it is
     gone, or going, already."""
+    with contextlib.suppress(NotFound):
+        _remove(client, identifier, volumes=True)
+
+
+def _remove(client: docker.DockerClient, identifier: str, *, volumes: bool) -> None:
+    """It is gone afterwards, whoever removed it."""
     try:
-        client.api.remove_container(identifier, force=True, v=True)
-    except NotFound:
-        pass
+        client.api.remove_container(identifier, force=True, v=volumes)
     except APIError as error:
         if error.status_code != 409:  # someone else is removing it
             raise
+        client.api.wait(identifier, condition="removed")
 
 
 def discard_all(client: docker.DockerClient, label: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 
 from sandbox.engine import baselines, containers, labels, programs, showing, standing
 from sandbox.engine.baselines import Baseline, Baselines
@@ -129,8 +129,9 @@ class Engine:
         Starting(self.client, plan, report, ports=ports, instead=instead).run()
 
     @told
-    def down(self, project: str, *, volumes: bool = False) -> None:
-        """Stop and remove containers and networks. Volumes stay (P9).
+    def down(self, project: str, *, volumes: bool = False) -> Sequence[str]:
+        """Stop and remove containers and networks; returns networks that stay, and why. Volumes
+        stay (P9).
 
         `volumes`: remove them too; Refused, and nothing is changed, unless the Compose file labels
         each of them `sandbox.disposable: "true"`, which production's never are.
@@ -149,11 +150,17 @@ class Engine:
                 with ThreadPoolExecutor(8) as pool:
                     list(pool.map(self._take_down, wave))
         self._drop_leftovers(project)
+        kept = []
         for network in self.client.api.networks(filters=filters):
-            with contextlib.suppress(APIError):  # another project's container is still in it
+            try:
                 self.client.api.remove_network(network["Id"])
+            except NotFound:
+                pass
+            except APIError as error:  # another project's container is still in it
+                kept.append(f"network {network['Name']} stays: {error.explanation}")
         for volume in found:
             self.client.api.remove_volume(volume["Name"])
+        return kept
 
     @told
     def remove(self, project: str, service: str) -> None:

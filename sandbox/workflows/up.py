@@ -9,6 +9,7 @@ from sandbox.engine import ServiceStatus
 from sandbox.errors import ConfigError
 from sandbox.layout import Place
 from sandbox.model import Environment
+from sandbox.report import Warned
 from sandbox.workflows import dedicated, servers
 from sandbox.workflows.credentials import changing
 from sandbox.workflows.env import write_env
@@ -74,7 +75,8 @@ def down(
         if prune:
             remove_all(session)
         for project in projects:
-            session.engine.down(project)
+            for kept in session.engine.down(project):
+                session.report(Warned(message=kept))
         if prune:
             session.engine.prune(session.project.compose_project("playground"))
             session.project.forget()

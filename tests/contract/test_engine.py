@@ -18,6 +18,7 @@ import pytest
 
 from sandbox.engine import connect, programs
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
+from sandbox.images import ensure
 from sandbox.report import silent
 from tests.contract.engine_world import BASE, SLEEP, TWO, UP, World, a_world
 
@@ -315,6 +316,22 @@ def test_two_networks_of_one_name_become_one(world: World) -> None:
     world.up(TWO.replace("s3cret", "other"))
     world.engine.down(world.project)
     assert world.engine.client.networks.list(names=[name]) == []
+
+
+def test_a_network_that_somebody_else_uses_stays_and_is_told(world: World) -> None:
+    world.up(TWO)
+    client = world.engine.client
+    network = client.networks.get(f"{world.project}_default")
+    guest = client.containers.create(ensure(client, BASE, report=silent).tag, "sleep 600")
+    try:
+        network.connect(guest)
+        guest.start()
+        (told,) = world.engine.down(world.project)
+        assert told.startswith(f"network {network.name} stays: ") and "active endpoints" in told
+        assert world.engine.status(world.project) == ()
+    finally:
+        guest.remove(force=True, v=True)
+    assert world.engine.down(world.project) == []
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6, 1.0])

@@ -11,9 +11,9 @@ def ready() -> None:
     """Nothing where there is no compiler."""
     masking.ready()
     with suppress(ImportError):  # no compiler
-        from sandbox.stores.qdrant import numbers
+        from sandbox.stores.qdrant import vectors
 
-        numbers.apart(b"[]")
+        vectors.apart(b"[]")
     with suppress(ImportError):  # the same, or a psycopg without a libpq of its own
         from sandbox.stores.postgres import receiving
 

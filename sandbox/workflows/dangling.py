@@ -75,19 +75,22 @@ class Watched:
 
     def points(self, collection: str, points: Sequence[Point]) -> Sequence[Point]:
         watches = self._among("qdrant")
-        self._note(watches, [_loose(points, o.link.in_point, o.values) for o in watches])
+        self._note(watches, [_loose(points, one.link.in_point, one.values) for one in watches])
         return self._mask.points(collection, points)
 
     def entries(self, entries: Sequence[Entry]) -> Sequence[Entry | None]:
         watches = self._among("redis")
         named = [(key_text(entry), entry) for entry in entries] if watches else []
-        counts = [sum(not o.link.in_entry(*one, o.values) for one in named) for o in watches]
+        counts = [
+            sum(not one.link.in_entry(name, entry, one.values) for name, entry in named)
+            for one in watches
+        ]
         self._note(watches, counts)
         return self._mask.entries(entries)
 
     def file(self, directory: str, file: FileEntry) -> FileEntry | None:
         watches = self._among("files", directory)
-        self._note(watches, [_loose([file], o.link.in_file, o.values) for o in watches])
+        self._note(watches, [_loose([file], one.link.in_file, one.values) for one in watches])
         return self._mask.file(directory, file)
 
     def content(self, directory: str, file: FileEntry, stream: IO[bytes]) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ def masked(points: bytes, collection: str, mask: Mask, *, many: bool) -> tuple[i
     """A JSON array of points through the mask. `many`: there are more, in this or other arrays."""
     read = [
         Point(id=raw["id"], vector=raw.get("vector"), payload=raw.get("payload") or {})
-        for raw in _parsed(points, many=many)
+        for raw in parsed(points, many=many)
     ]
     out = [
         {"id": made.id, "payload": made.payload, "vector": made.vector}
@@ -70,29 +70,29 @@ def masked(points: bytes, collection: str, mask: Mask, *, many: bool) -> tuple[i
     return len(out), orjson.dumps(out, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _parsed(points: bytes, *, many: bool) -> list[dict[str, Any]]:
+def parsed(points: bytes, *, many: bool) -> list[dict[str, Any]]:
     """Vectors as arrays, where a compiled loop can read them."""
     if not many or not _compiler():
         found: list[dict[str, Any]] = orjson.loads(points)
         return found
-    from sandbox.stores.qdrant import numbers
+    from sandbox.stores.qdrant import vectors
 
-    text, vectors = numbers.apart(points)
+    text, held = vectors.apart(points)
     found = orjson.loads(text)
     for one in found:
         vector = one.get("vector")
         if isinstance(vector, int):
-            one["vector"] = vectors[vector]
+            one["vector"] = held[vector]
         elif isinstance(vector, dict):
             named = vector.items()
-            one["vector"] = {n: vectors[v] if isinstance(v, int) else v for n, v in named}
+            one["vector"] = {n: held[v] if isinstance(v, int) else v for n, v in named}
     return found
 
 
 @cache
 def _compiler() -> bool:
     try:
-        importlib.import_module("sandbox.stores.qdrant.numbers")
+        importlib.import_module("sandbox.stores.qdrant.vectors")
     except ImportError:
         return False
     return True

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.model import Point
-from sandbox.stores.qdrant.batches import _parsed, masked
-from sandbox.stores.qdrant.numbers import LEAST, apart
+from sandbox.stores.qdrant.batches import masked, parsed
+from sandbox.stores.qdrant.vectors import LEAST, apart
 
 singles = st.floats(width=32, allow_nan=False, allow_infinity=False).map(np.float32)
 numbers = st.one_of(
@@ -83,9 +83,9 @@ def test_the_same_is_read(data: bytes) -> None:
         wanted = orjson.loads(data)
     except ValueError:
         with pytest.raises(orjson.JSONDecodeError):
-            _parsed(data, many=True)
+            parsed(data, many=True)
         return
-    found = _parsed(data, many=True)
+    found = parsed(data, many=True)
     assert len(found) == len(wanted)
     for ours, theirs in zip(found, wanted, strict=True):
         assert list(ours) == list(theirs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 DONTNEED = 4  # of `madvise`(2): the pages of a file that are needed again are read again
 COMPILER = "llvmlite"  # in its library's path
+_code: list[tuple[int, int]] = []  # see `_code_of_compiler`; a library stays where it is
 SETTINGS = ((TRIM_THRESHOLD, 8 << 20), (MMAP_THRESHOLD, 2 << 20), (ARENA_MAX, 2))
 
 
@@ -31,15 +33,23 @@ def let_go() -> bool:
 
 def without_compiler() -> bool:
     """Give back the compiler's own code, some 60 MB of it, when loops are loaded and run without
-    it. Only what is mapped as code: no page of it was ever written to. Takes a millisecond."""
-    spans: list[tuple[int, int]] = []
+    it. Only what is mapped as code: no page of it was ever written to. Asked often: once it is
+    known where that is, it takes some microseconds."""
+    if COMPILER in sys.modules and not _code:
+        _code.extend(_code_of_compiler())
+    return bool(_code) and _asked(lambda library: all(_unmapped(library, *one) for one in _code))
+
+
+def _code_of_compiler() -> list[tuple[int, int]]:
+    """From where to where it is."""
+    found = []
     with suppress(OSError):
         for line in Path("/proc/self/maps").read_text().splitlines():
             edges, rights, *_ = line.split()
             if rights == "r-xp" and COMPILER in line:
                 start, _, end = edges.partition("-")
-                spans.append((int(start, 16), int(end, 16)))
-    return bool(spans) and _asked(lambda library: all(_unmapped(library, *one) for one in spans))
+                found.append((int(start, 16), int(end, 16)))
+    return found
 
 
 def _unmapped(library: ctypes.CDLL, start: int, end: int) -> bool:

@@ -70,7 +70,7 @@ def _number(data: Array, at: int, powers: Array) -> tuple[int, float]:
     at, total = _digits(data, begin, ZERO)
     if at == begin:
         return 0, 0.0
-    power = ZERO
+    power: Any = ZERO
     whole = at
     if at < len(data) and data[at] == 46:
         begin = at + 1

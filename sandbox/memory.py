@@ -28,6 +28,11 @@ def let_go() -> bool:
     """Give back what earlier work has left: compiled loops that were loaded leave much in cycles,
     which are seldom looked for while rows are copied. Takes some hundredths of a second."""
     gc.collect()
+    return trim()
+
+
+def trim() -> bool:
+    """Give back what is free already, between what is not. Takes some milliseconds."""
     return _asked(lambda library: bool(library.malloc_trim(0)))
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from sandbox.artifact import Artifact, Writer
 from sandbox.contract import Cut, Mask, Source, Store, Unlocked, Vectored
 from sandbox.errors import Refused, SandboxError
-from sandbox.memory import give_back, let_go, without_compiler
+from sandbox.memory import give_back, let_go, trim, without_compiler
 from sandbox.model import KINDS, Dataset, Kind, Marker, slices
 from sandbox.report import Progress, Report, Step
 
@@ -27,6 +27,7 @@ from sandbox.report import Progress, Report, Step
 WORKERS = max(3, 1 + (os.cpu_count() or 2))
 SELDOM = (50_000, 20, 20)  # thresholds of the garbage collector while rows move
 TICK = 0.1  # seconds between two progress events of one store
+LARGE = 16 << 20  # bytes of a stream after whose end memory is given back
 Job = tuple[int, Callable[[], None]]  # size, and what to do
 
 
@@ -292,6 +293,7 @@ def _read(
     if writer is None and by_server and not mask.texts(dataset):
         return meter.ended()
     read = partial(read_texts, one.source) if writer is None else one.source.read
+    size = 0
     with nullcontext() if writer is None else writer.part(dataset.store, dataset) as part:
         for number, (rows, piece) in enumerate(read(one.cut, dataset, mask)):
             if stop.is_set():
@@ -301,6 +303,9 @@ def _read(
             if part is not None and not mask.uncovered:  # else only to name every uncovered place
                 part.write(rows, piece)
             meter.add(rows, len(piece))
+            size += len(piece)
+    if size >= LARGE:
+        trim()
     return meter.ended()
 
 

@@ -21,7 +21,7 @@ from sandbox.masking.keep import KEEP
 from sandbox.masking.known import DOUBTFUL
 from sandbox.masking.leaks import Suspect, scan
 from sandbox.masking.mask import PolicyMask
-from sandbox.memory import without_compiler
+from sandbox.memory import let_go, without_compiler
 from sandbox.model import KINDS, Dataset, Kind, slices
 from sandbox.report import Step, Warned
 from sandbox.transfer import Job
@@ -125,6 +125,7 @@ class Search:
 
 def _searched(session: Session, search: Search, what: str, jobs: Sequence[Job]) -> dict[str, Any]:
     started = time.monotonic()
+    let_go()  # of what the copy before has left
     transfer.run_all(jobs, threading.Event())
     places = {f"{place} (rule {rule})" for place, rule, _ in search.found if rule != DOUBTFUL}
     doubtful = [(place, text) for place, rule, text in search.found if rule == DOUBTFUL]

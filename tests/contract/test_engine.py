@@ -11,12 +11,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
 import pytest
 
-from sandbox.engine import connect, programs
+from sandbox.engine import connect, containers, programs
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.images import ensure
 from sandbox.report import silent
@@ -332,6 +333,21 @@ def test_a_network_that_somebody_else_uses_stays_and_is_told(world: World) -> No
     finally:
         guest.remove(force=True, v=True)
     assert world.engine.down(world.project) == []
+
+
+def test_whoever_discards_a_container_it_is_gone_afterwards(world: World) -> None:
+    """Several at once: the engine tells all but one that it is being removed already."""
+    client = world.engine.client
+    image = ensure(client, BASE, report=silent).tag
+
+    def gone(identifier: str) -> bool:
+        containers.discard(client, identifier)
+        return client.containers.list(all=True, filters={"id": identifier}) == []
+
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(4):
+            made = client.containers.run(image, "sleep 600", detach=True).id
+            assert all(pool.map(gone, [made] * 6))
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6, 1.0])

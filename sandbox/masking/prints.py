@@ -72,7 +72,6 @@ class Prints:
         self._late: list[tuple[Array, Array]] = []
         self._waiting = 0
         self._levels: tuple[Level, ...] = ()
-        self._power = FIRST
         self._any = Bits(FIRST, bits=3)  # of the levels: most of what is asked for is in none
         self._lock = threading.Lock()
 
@@ -168,16 +167,16 @@ class Prints:
 
     def _filter(self, levels: Sequence[Level]) -> None:
         """The last level is new in the filter; where it gets too full, a larger one has all."""
-        count, power = sum(len(level.keys) for level in levels), self._power
+        count, power = sum(len(level.keys) for level in levels), self._any.power
         while power < LAST and ROOM * count > 1 << power:
             power += 2
-        if power == self._power:
+        if power == self._any.power:
             self._any.add_all(levels[-1].keys)
             return
         larger = Bits(power, bits=3)
         for level in levels:
             larger.add_all(level.keys)
-        self._any, self._power = larger, power
+        self._any = larger
 
 
 class Bits:
@@ -190,6 +189,7 @@ class Bits:
     """
 
     def __init__(self, power: int, *, words: int = 1, bits: int = 1) -> None:
+        self.power = power
         self.words = np.zeros(1 << power - 6, dtype=np.uint64)
         self._view = self.words.data
         self.coarse = np.zeros(max(len(self.words) // COARSE, 1), dtype=np.uint64)

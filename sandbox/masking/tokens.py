@@ -28,8 +28,9 @@ WORD, UNSPACED = 1, 2  # kinds of characters; all others stand between words
 ASCII = 128
 LONGEST_GAP = 3  # characters between two words of one value
 # Code points that have a key of their own: letters and digits stand in the first four planes. Of
-# all beyond, which are for private use or nothing yet, the last of these stands in for each.
+# all beyond, which are for private use or nothing yet, LAST stands in for each.
 EVERY = 0x40000
+LAST = EVERY - 1
 PLANE = 1 << 16  # that are looked at together
 FIRST = 1 << 18  # powers that are made at first: enough for a window
 _BITS = (1 << 64) - 1
@@ -56,7 +57,7 @@ def coded(text: str | bytes) -> Array:
     elif text.isascii():
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return np.minimum(codes, np.uint32(EVERY - 1))
+    return np.minimum(codes, np.uint32(LAST))
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class _Keys(dict[str, int]):
     """The key of each character that was met."""
 
     def __missing__(self, char: str) -> int:
-        key = self[char] = int(tables_of(EVERY)[0][min(ord(char), EVERY - 1)])
+        key = self[char] = int(tables_of(EVERY)[0][min(ord(char), LAST)])
         return key
 
 

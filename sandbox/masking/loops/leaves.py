@@ -77,7 +77,7 @@ def _string(data: Array, at: int, end: int, escapes: Array) -> tuple[int, bool]:
 
 
 @compiled
-def _digits(data: Array, at: int, end: int) -> int:
+def digits(data: Array, at: int, end: int) -> int:
     while at < end and 48 <= data[at] <= 57:
         at += 1
     return at
@@ -88,12 +88,12 @@ def _number(data: Array, at: int, end: int) -> int:
     """Behind the number that begins at `at`; 0 for none."""
     if at < end and data[at] == 45:
         at += 1
-    stop = _digits(data, at, end)
+    stop = digits(data, at, end)
     if stop == at or (data[at] == 48 and stop > at + 1):
         return 0
     at = stop
     if at < end and data[at] == 46:
-        stop = _digits(data, at + 1, end)
+        stop = digits(data, at + 1, end)
         if stop == at + 1:
             return 0
         at = stop
@@ -101,7 +101,7 @@ def _number(data: Array, at: int, end: int) -> int:
         at += 1
         if at < end and (data[at] == 43 or data[at] == 45):
             at += 1
-        stop = _digits(data, at, end)
+        stop = digits(data, at, end)
         if stop == at:
             return 0
         at = stop

@@ -16,7 +16,7 @@ from sandbox.compiling import allocating, compiled
 from sandbox.masking.known import GRAM
 from sandbox.masking.loops.kernels import Array
 from sandbox.masking.prints import COARSE
-from sandbox.masking.tokens import EVERY, LONGEST_GAP, UNSPACED, decimals, tables_of
+from sandbox.masking.tokens import EVERY, LAST, LONGEST_GAP, UNSPACED, decimals, tables_of
 
 # Numbers of one type: of each literal that is given to a loop the compiler would make one more.
 ZERO = np.int64(0)
@@ -31,7 +31,7 @@ DIGIT, HEXADECIMAL, LETTER, IN_LOCAL, IN_HOST = (np.int64(1 << bit) for bit in r
 IN_PHONE, IN_BRACED, IN_PLAIN = (np.int64(1 << bit) for bit in range(5, 8))  # behind +, ( and 0
 JOINED, TELLING = (np.int64(1 << bit) for bit in range(8, 10))  # no address or number begins behind
 DIGIT_OR_LETTER = DIGIT | LETTER
-LAST = np.uint32(EVERY - 1)
+LAST_CODE = np.uint32(LAST)
 FOUR, SIX, TWELVE, SEVENTEEN = (np.int64(count) for count in (4, 6, 12, 17))
 
 
@@ -83,7 +83,7 @@ def decoded(
             code = lead if size == 1 else lead & (0xFF >> (size + 1))
             for k in range(at + 1, at + size):
                 code = code << 6 | data[k] & 0x3F
-            codes[count] = min(code, LAST)
+            codes[count] = min(code, LAST_CODE)
             at += size
             count += 1
     begins[len(starts)] = count

@@ -10,9 +10,8 @@ never gets parsed: a server's answer becomes a line, and a line becomes a reques
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -72,12 +71,11 @@ def masked(points: bytes, collection: str, mask: Mask, *, many: bool) -> tuple[i
 
 def parsed(points: bytes, *, many: bool) -> list[dict[str, Any]]:
     """Vectors as arrays, where a compiled loop can read them."""
-    if not many or not _compiler():
+    apart = _apart() if many else None
+    if apart is None:
         found: list[dict[str, Any]] = orjson.loads(points)
         return found
-    from sandbox.stores.qdrant import vectors
-
-    text, held = vectors.apart(points)
+    text, held = apart(points)
     found = orjson.loads(text)
     for one in found:
         vector = one.get("vector")
@@ -90,12 +88,13 @@ def parsed(points: bytes, *, many: bool) -> list[dict[str, Any]]:
 
 
 @cache
-def _compiler() -> bool:
+def _apart() -> Callable[[bytes], tuple[bytes, list[Any]]] | None:
+    """The compiled loop, where there is a compiler."""
     try:
-        importlib.import_module("sandbox.stores.qdrant.vectors")
+        from sandbox.stores.qdrant.vectors import apart
     except ImportError:
-        return False
-    return True
+        return None
+    return apart
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

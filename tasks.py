@@ -7,7 +7,9 @@ import atexit
 import gc
 import os
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from invoke.context import Context
@@ -19,7 +21,7 @@ from sandbox.commands.isolation import isolate, key, redis_keys, verify
 from sandbox.commands.returning import baseline, diff, reset
 from sandbox.commands.servers import down, env, logs, status, up
 from sandbox.console import Console
-from sandbox.errors import ConfigError
+from sandbox.errors import ConfigError, SandboxError
 from sandbox.usage import teach
 
 # A command lives for seconds: garbage is looked for seldom, and not when it ends. Each ends 0.2 s
@@ -116,8 +118,9 @@ def test(context: Context, only: str = "", yes: bool = False) -> None:
         raise ConfigError(f"there are no tests called {only!r}", where="--only")
     if only != "unit":
         engine_for(Console(), yes)
+        _make_images()
     # A file's tests stay together, since they share servers; most of the time is waiting for these.
-    # In the files' own order: those with the most tests first, the longest would be left for last.
+    # In the order of tests/conftest.py: with the most tests first, the longest would come last.
     workers = min(4, (os.cpu_count() or 1) + 1)
     side_by_side = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
     _python(context, "pytest", *side_by_side, *([f"tests/{only}"] if only else []))
@@ -151,6 +154,26 @@ def doctor(context: Context, json: bool = False) -> None:
         console.table("This machine", ("", "what", "found", "how to mend it"), rows)
     if any(not c.ok and c.needed for c in checks):
         sys.exit(3)
+
+
+def _make_images() -> None:
+    """In the background, while the unit tests run. What goes wrong, the first test that needs the
+    image tells."""
+    import yaml
+
+    from sandbox.engine import connect
+    from sandbox.images import ensure
+    from sandbox.report import silent
+
+    client = connect(environment=os.environ).client
+    services = yaml.safe_load((ROOT / "compose.prod.yaml").read_text())["services"]
+
+    def make(reference: str) -> None:
+        with suppress(SandboxError):
+            ensure(client, reference, report=silent)
+
+    for reference in {service["image"] for service in services.values()}:
+        threading.Thread(target=make, args=(reference,), daemon=True).start()
 
 
 def _python(context: Context, *arguments: str) -> None:

@@ -74,7 +74,7 @@ x-sleeper: &sleeper
   image: {BASE}
   command: >-
     sh -c 'mkdir -p /var/lib/sandbox; trap "test ! -e /data/slow || sleep 1; exit" TERM;
-    while :; do sleep 0.05; done'
+    while :; do sleep 600 & wait; done'
   tmpfs: [/data]
   healthcheck: {{test: test -d /var/lib/sandbox, interval: 30s}}
 services:

@@ -125,6 +125,31 @@ services:
     assert [one.service for one in world.engine.status(world.project)] == ["job"]
 
 
+READY = "test -e /tmp/ready"
+
+
+@pytest.mark.parametrize(
+    ("check", "most"),
+    [
+        (f"[CMD-SHELL, '{READY}']", 1),
+        (f"[CMD, bash, -c, '{READY}']", 1),
+        ("[CMD, test, -e, /tmp/ready]", 9),  # no shell that could ask again
+    ],
+)
+def test_a_health_check_is_started_once_and_asks_until_all_is_well(
+    world: World, check: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, real = list[str](), programs.ended
+    monkeypatch.setattr(programs, "ended", lambda *given: (started.append("it"), real(*given))[1])
+    command = "sh -c 'sleep 0.6; touch /tmp/ready; sleep 600'"
+    world.up(
+        f"services: {{one: {{image: {BASE!r}, command: {command!r}, stop_signal: SIGKILL, "
+        f"healthcheck: {{test: {check}, interval: 30s}}}}}}"
+    )
+    assert world.container("one").exec_run(["test", "-e", "/tmp/ready"]).exit_code == 0
+    assert 1 <= len(started) <= most
+
+
 @pytest.mark.parametrize("restart", ["no", "always"])
 def test_a_service_that_crashes_says_why_at_once(world: World, restart: str) -> None:
     text = f"""

@@ -131,14 +131,15 @@ READY = "test -e /tmp/ready"
 @pytest.mark.parametrize(
     ("check", "most"),
     [
-        (f"[CMD-SHELL, '{READY}']", 1),
-        (f"[CMD, bash, -c, '{READY}']", 1),
+        (f"[CMD-SHELL, '{READY}']", 2),
+        (f"[CMD, bash, -c, '{READY}']", 2),
         ("[CMD, test, -e, /tmp/ready]", 9),  # no shell that could ask again
     ],
 )
-def test_a_health_check_is_started_once_and_asks_until_all_is_well(
+def test_a_health_check_asks_again_by_itself(
     world: World, check: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Started by the engine each time, it would be four times and more."""
     started, real = list[str](), programs.ended
     monkeypatch.setattr(programs, "ended", lambda *given: (started.append("it"), real(*given))[1])
     command = "sh -c 'sleep 0.6; touch /tmp/ready; sleep 600'"

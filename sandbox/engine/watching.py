@@ -100,15 +100,15 @@ def _ready(
         return False, ""
     if (state.get("Health") or {}).get("Status") == "healthy":
         return True, ""
-    argv = ["/bin/sh", "-c", *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
     try:
-        return programs.tried(client, identifier, _asking(argv))
+        return programs.tried(client, identifier, _asking(test))
     except APIError as error:
         if error.status_code in (400, 404, 409, 500):  # it has just stopped, or has no such program
             return False, ""
         raise
 
 
-def _asking(argv: Sequence[str]) -> Sequence[str]:
-    """The check, repeated where there is a shell: the one that the check itself is written for."""
-    return [argv[0], "-c", AGAIN, argv[0], *argv] if argv[0] in SHELLS else argv
+def _asking(test: Sequence[str]) -> Sequence[str]:
+    """What runs a check, again and again where it is written for a shell: that one repeats it."""
+    argv = ["/bin/sh", "-c", *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
+    return [argv[0], "-c", AGAIN, argv[0], *argv] if argv and argv[0] in SHELLS else argv

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import docker
 import pytest
@@ -140,15 +141,15 @@ def test_a_health_check_asks_again_by_itself(
     world: World, check: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Started by the engine each time, it would be four times and more."""
-    started, real = list[str](), programs.ended
-    monkeypatch.setattr(programs, "ended", lambda *given: (started.append("it"), real(*given))[1])
+    started = Mock(wraps=programs.ended)
+    monkeypatch.setattr(programs, "ended", started)
     command = "sh -c 'sleep 0.6; touch /tmp/ready; sleep 600'"
     world.up(
         f"services: {{one: {{image: {BASE!r}, command: {command!r}, stop_signal: SIGKILL, "
         f"healthcheck: {{test: {check}, interval: 30s}}}}}}"
     )
     assert world.container("one").exec_run(["test", "-e", "/tmp/ready"]).exit_code == 0
-    assert 1 <= len(started) <= most
+    assert 1 <= started.call_count <= most
 
 
 @pytest.mark.parametrize("restart", ["no", "always"])

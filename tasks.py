@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shlex
 import sys
 import threading
 import time
@@ -133,8 +134,7 @@ def check(context: Context) -> None:
     _python(context, "ruff", "format", "--check", ".")
     _python(context, "ruff", "check", ".")
     _python(context, "mypy")
-    with context.cd(str(ROOT)):
-        context.run(f"{Path(sys.executable).parent}/lint-imports", pty=False)
+    _run(context, str(Path(sys.executable).parent / "lint-imports"))
     _python(context, "pytest", "tests/unit", "tests/test_docs.py")
 
 
@@ -177,8 +177,13 @@ def _make_images() -> None:
 
 
 def _python(context: Context, *arguments: str) -> None:
-    """Run a module in this environment; its exit code becomes ours."""
-    with context.cd(str(ROOT)):
-        done = context.run(" ".join([sys.executable, "-m", *arguments]), pty=False, warn=True)
+    _run(context, sys.executable, "-m", *arguments)
+
+
+def _run(context: Context, *argv: str) -> None:
+    """Run a program in the project's folder, whose name may hold anything; its exit code becomes
+    ours."""
+    line = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(argv)}"
+    done = context.run(line, pty=False, warn=True)
     if done is not None and done.exited:
         sys.exit(done.exited)

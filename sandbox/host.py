@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.engine import connect
+from sandbox.engine.connecting import HINT
 from sandbox.errors import SandboxError, Unreachable
 from sandbox.report import Report, Step, Warned, silent
 
@@ -154,7 +155,7 @@ def _engine(environment: Mapping[str, str]) -> tuple[Check, ...]:
     try:
         engine = connect(environment=environment)
     except SandboxError as error:
-        hint = engine_missing_hint()
+        hint = engine_missing_hint() if error.hint == HINT else error.hint
         return (Check(name="Docker engine", ok=False, found=error.message, hint=hint),)
     facts = engine.client.info()
     driver = str(facts["Driver"])

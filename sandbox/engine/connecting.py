@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 ANSWERS_WITHIN = 10  # seconds
 TIMEOUT = 1800  # seconds for one request: keeping a large baseline is one
 HINT = "./inv doctor tells what is missing; --yes installs an engine on Debian or Ubuntu as root"
+CLOSED_HINT = (
+    "sudo usermod -aG docker $USER, then log in again; or set DOCKER_HOST to another engine"
+)
 
 
 def connect(*, environment: Mapping[str, str]) -> Engine:
@@ -29,12 +33,21 @@ def connect(*, environment: Mapping[str, str]) -> Engine:
         client.ping()
         client.api.timeout = TIMEOUT
     except (DockerException, OSError, ValueError):
+        if _closed(address):
+            message = f"this user may not use the Docker engine at {address}"
+            raise Unreachable(message, hint=CLOSED_HINT) from None
         message = f"no Docker engine answers at {address}"
         raise Unreachable(message, hint=HINT) from None
     except ImportError:  # ssh:// needs another package
         message = f"{address}: engines behind ssh are not supported"
         raise Unreachable(message, hint="forward its socket and set DOCKER_HOST") from None
     return Engine(client, address=address)
+
+
+def _closed(address: str) -> bool:
+    """Whether there is a socket, and this user may not write to it."""
+    path = address.removeprefix("unix://")
+    return path != address and Path(path).exists() and not os.access(path, os.R_OK | os.W_OK)
 
 
 def _address(environment: Mapping[str, str]) -> tuple[str, TLSConfig | None]:

@@ -18,6 +18,7 @@ from unittest.mock import Mock
 import docker
 import pytest
 
+from sandbox import host
 from sandbox.engine import connect, containers, programs
 from sandbox.errors import ConfigError, Refused, SandboxError, Unreachable
 from sandbox.images import ensure
@@ -460,6 +461,24 @@ def test_no_engine_is_one_line_with_exit_code_3() -> None:
     for address in ("tcp://127.0.0.1:1", "nonsense", "ssh://nobody@127.0.0.1:1"):
         with pytest.raises(Unreachable):
             connect(environment={"DOCKER_HOST": address})
+
+
+def test_an_engine_that_this_user_may_not_use_is_named_and_how_to_change_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(closed))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{closed}")
+    assert engine_check().hint == host.engine_missing_hint()  # it is ours, and nobody answers
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may always
+    with pytest.raises(Unreachable, match="may not use the Docker engine at unix:") as caught:
+        connect(environment=os.environ)
+    assert "usermod -aG docker" in caught.value.hint == engine_check().hint
+
+
+def engine_check() -> host.Check:
+    return next(one for one in host.checks() if one.name == "Docker engine")
 
 
 def test_the_current_context_is_used(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ NAMES = ("POSTGRES", "MONGO", "QDRANT", "REDIS")
 # As ./inv calls it: compiled modules are kept, or each command would compile its own once more.
 PROGRAM = [str(Path(sys.executable).parent / "inv"), "--write-pyc", "--search-root", str(ROOT)]
 WITHIN = 20.0  # seconds
-LOCKS = Path(tempfile.gettempdir()) / "sandbox-e2e"  # a file by project, locked while it is used
+# A file by project, locked while it is used.
+LOCKS = Path(tempfile.gettempdir(), f"sandbox-e2e-{os.getuid()}")
 FREE_PORTS = {f"{side}{name}_PORT": "0" for name in NAMES for side in ("", "PLAYGROUND_")}
 
 

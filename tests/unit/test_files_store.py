@@ -367,6 +367,23 @@ def test_settle_does_not_follow_a_symlink(place: Place) -> None:
     assert (place.root / "output" / "file").exists()
 
 
+def test_who_is_not_root_removes_whatever_a_developer_left_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = place.load(settle=False)
+    other, away = beside(place.root / "output_dev"), place.root / "output" / "sub"
+    os.mkfifo(other / "pipe")
+    (other / "link").symlink_to(away)
+    closed = other / "sub" / "closed"
+    closed.mkdir(parents=True)
+    (closed / "file").touch()
+    closed.chmod(0)
+    mode = away.stat().st_mode
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    store.settle()
+    assert (place.left(), away.stat().st_mode) == (CLEAN, mode)
+
+
 # --- isolate -------------------------------------------------------------------------------------
 
 

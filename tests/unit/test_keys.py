@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_the_first_use_makes_a_private_file(tmp_path: Path) -> None:
 
 
 def test_a_variable_wins_over_a_command_and_that_over_the_file(tmp_path: Path) -> None:
-    command = f"{sys.executable} -c \"print('{GIVEN}')\""
+    command = shlex.join([sys.executable, "-c", f"print('{GIVEN}')"])
     assert keys.masking_key(project(tmp_path, command=command)) == GIVEN
     given = project(tmp_path, command=command, SANDBOX_SECRET_MASKING_KEY="0" * 64)
     assert keys.masking_key(given) == "0" * 64
@@ -52,7 +53,7 @@ def test_a_command_that_prints_no_key_is_named_and_its_words_are_not(
     tmp_path: Path, program: str
 ) -> None:
     with pytest.raises(ConfigError, match="masking_key_command") as raised:
-        keys.masking_key(project(tmp_path, command=f'{sys.executable} -c "{program}"'))
+        keys.masking_key(project(tmp_path, command=shlex.join([sys.executable, "-c", program])))
     assert "secret" not in str(raised.value) and raised.value.exit_code == 2
 
 

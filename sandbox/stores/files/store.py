@@ -207,11 +207,8 @@ def remove_tree(path: Path) -> None:
         raise Refused("it is a symlink; nothing was removed", where=str(path))
     if not path.exists():
         return
-    if os.geteuid() != 0:  # a directory of a mode that does not let us in is still ours
-        path.chmod(0o700)
-        for entry in tree.walk(path):
-            if entry.type == "directory":
-                (path / entry.path).chmod(0o700)
+    if os.geteuid() != 0:
+        _open(path)
     children = [child for child in path.iterdir() if child.name != marks.NAME]
     if children and not marks.inside(path).exists():
         raise Refused("it holds files and no marker; nothing was removed", where=str(path))
@@ -219,6 +216,16 @@ def remove_tree(path: Path) -> None:
         list(pool.map(_remove, children))
     marks.inside(path).unlink(missing_ok=True)
     path.rmdir()
+
+
+def _open(path: Path) -> None:
+    """A directory of a mode that does not let us in is still ours. Each is opened before it is
+    looked into; pipes and sockets may lie in there, which `tree.walk` refuses."""
+    path.chmod(0o700)
+    for folder, directories, _ in os.walk(path):
+        for name in directories:
+            if not Path(folder, name).is_symlink():
+                Path(folder, name).chmod(0o700)
 
 
 def _remove(path: Path) -> None:

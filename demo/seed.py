@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,6 +67,17 @@ class _Stopped(Exception):
     """Another store failed, or a person pressed Ctrl-C."""
 
 
+class Filled(Refused):
+    """Production holds data already; `everywhere` tells whether in each of the five stores."""
+
+    def __init__(self, there: Sequence[str]) -> None:
+        super().__init__(
+            f"production holds data already: {'; '.join(there)}",
+            hint="./inv seed --replace throws it away first",
+        )
+        self.everywhere = len(there) == len(FILLS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
     """The five stores, connected."""
@@ -87,7 +98,7 @@ def seed(
 ) -> Counts:
     """Rows by store and dataset. Scale 1 is about 100,000 rows and 10,000 vectors.
 
-    Raises Refused, naming what is there, ConfigError and Unreachable; nothing is half written."""
+    Raises Filled, naming what is there, ConfigError and Unreachable; nothing is half written."""
     check_scale(scale)
     unknown = sorted(set(connections.directories) - {"output", "backup"})
     if unknown:
@@ -100,10 +111,7 @@ def seed(
         stopped = opened.redis.get(sign) == connections.places().encode()
         there = present(connections, opened)
         if there and not (replace or stopped):
-            raise Refused(
-                f"production holds data already: {'; '.join(there)}",
-                hint="./inv seed --replace throws it away first",
-            )
+            raise Filled(there)
         opened.redis.set(sign, connections.places())
         _clear(connections, opened, there)
         counts = _fill(connections, opened, world, report)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from demo.seed import Connections, check_scale, expected, seed
+from demo.seed import Connections, Filled, check_scale, expected, seed
 from demo.show import masked_examples
 from demo.spoil import spoil
 from sandbox.console import Console
@@ -134,7 +134,9 @@ def tour(session: Session, console: Console, *, scale: float, engine_seconds: fl
 def _seed_if_empty(session: Session, scale: float) -> None:
     try:
         fill(session, scale=scale, random_seed=1)
-    except Refused:
+    except Filled as error:
+        if not error.everywhere:  # its volumes went, or its folder
+            raise
         session.report(Step(name="production holds data already; it stays as it is"))
 
 

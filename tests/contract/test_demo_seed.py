@@ -23,7 +23,7 @@ from demo.app.server import serve
 from demo.app.stores import Stores
 from demo.app.worker import work
 from demo.fill_postgres import TABLES, VIEWS
-from demo.seed import Connections, seed
+from demo.seed import Connections, Filled, seed
 from demo.show import masked_examples
 from demo.spoil import spoil
 from sandbox.errors import Refused, Unreachable
@@ -294,10 +294,11 @@ def test_the_same_seed_makes_the_same_data_over_itself(places: Connections) -> N
 def test_what_is_there_is_refused_by_name_and_stays(places: Connections) -> None:
     fill(places)
     before = fingerprint(places)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Filled) as refused:
         fill(places, random_seed=4)
     for word in (SCHEMA, "chunks", "points", places.redis_prefix, "output"):
         assert word in str(refused.value)
+    assert refused.value.everywhere
     assert fingerprint(places) == before
 
 
@@ -324,8 +325,9 @@ def test_one_thing_in_one_store_is_enough_to_refuse(places: Connections, store: 
     else:
         places.directories["backup"].mkdir()
         (places.directories["backup"] / "mine").write_text("1")
-    with pytest.raises(Refused, match="holds data already"):
+    with pytest.raises(Filled, match="holds data already") as raised:
         fill(places)
+    assert not raised.value.everywhere
     with psycopg.connect(places.postgres) as connection:
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
         found = connection.execute(tables, [SCHEMA]).fetchone()

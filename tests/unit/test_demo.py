@@ -14,19 +14,20 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from demo import fill_files, fill_mongo, fill_postgres, fill_qdrant, fill_redis
+from demo import fill_files, fill_mongo, fill_postgres, fill_qdrant, fill_redis, tour
 from demo.app.server import level
 from demo.fill_postgres import TABLES
 from demo.people import people
 from demo.rows import ISOLATED
-from demo.seed import Connections, seed
+from demo.seed import Connections, Filled, seed
 from demo.shared_rows import SHARED
 from demo.world import World
 from sandbox import settings
-from sandbox.errors import ConfigError
+from sandbox.errors import ConfigError, Refused
 from sandbox.report import silent
 
 ROOT = Path(__file__).parents[2]
@@ -392,3 +393,17 @@ def test_the_sandbox_does_not_import_the_demo() -> None:
 )
 def test_rust_log_is_understood(word: str, meant: str) -> None:
     assert level(word) == meant
+
+
+def test_the_tour_goes_on_only_where_every_store_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder whose volumes are gone, or a production that is not ours, is no place for it."""
+    session, five = Mock(), ["one"] * 5
+    for error in (Filled(five), Filled(five[1:]), Refused("production is external")):
+        monkeypatch.setattr(tour, "fill", Mock(side_effect=error))
+        if getattr(error, "everywhere", False):
+            tour._seed_if_empty(session, 1)
+            assert "stays as it is" in session.report.call_args.args[0].name
+        else:
+            with pytest.raises(Refused) as raised:
+                tour._seed_if_empty(session, 1)
+            assert raised.value is error
